@@ -1,0 +1,162 @@
+"""The protocols between the core and the world.
+
+Everything that swangpu asks of a service, a driver, a disk or a clock goes through one of these, and whoever
+implements one of them is in a file of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .domain.devices import PoolInventory, Share
+from .domain.sessions import Carry
+from .domain.telemetry import DeviceInfo, DriverStatus, Sample
+
+__all__ = [
+    "Backend",
+    "BackendStatus",
+    "Clock",
+    "GpuDriver",
+    "KernelHost",
+    "KernelInfo",
+    "StartSpec",
+]
+
+
+class Clock(Protocol):
+    """Where time comes from. ``now`` is Unix seconds; ``monotonic`` never goes back."""
+
+    def now(self) -> float: ...
+
+    def monotonic(self) -> float: ...
+
+
+class GpuDriver(Protocol):
+    """What the sampler asks of a vendor's driver. Every call may block: never call it on the event loop.
+
+    No method raises: what does not answer is said in ``DriverStatus``, ``DeviceInfo.lost_reason`` or
+    ``Sample.missing``, so that each device and each field fails alone.
+    """
+
+    simulated: bool
+
+    def open(self) -> DriverStatus:
+        """Load the driver, or try again after a failure. Idempotent and cheap when already open."""
+        ...
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """All devices and their MIG devices, lost ones included (with ``lost_reason``)."""
+        ...
+
+    def sample(self, uuid: str) -> Sequence[Sample]:
+        """One sample of the device and one of each of its MIG devices."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class StartSpec:
+    """What a backend needs to start the work of a session."""
+
+    session_id: str
+    user: str
+    flavor: str
+    shares: tuple[Share, ...]
+    count: int
+    memory_bytes: int | None
+    duration_s: float
+    kind: str
+    project: str | None = None
+    purpose: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """What a backend says of one session's work.
+
+    ``state``: ``queued``, ``starting``, ``running``, ``ended``, ``failed``, ``unknown``.
+    """
+
+    state: str
+    code: str = ""
+    text: str = ""
+    hint: str = ""
+
+
+class Backend(Protocol):
+    """One service that has GPUs. See ``docs/backends.md``.
+
+    ``start`` yields a checkpoint (an opaque string, journalled by the runtime) *before* each side effect, so
+    that a crash leaks nothing: ``stop`` is given the last one and must be idempotent, and safe on what never
+    started.
+    """
+
+    name: str
+
+    async def inventory(self) -> PoolInventory: ...
+
+    def start(self, spec: StartSpec) -> AsyncIterator[str]: ...
+
+    async def status(self, checkpoints: Mapping[str, str]) -> dict[str, BackendStatus]:
+        """Session id to status, for each session id in ``checkpoints``."""
+        ...
+
+    async def stop(self, checkpoint: str) -> None: ...
+
+    def environment(self, shares: Sequence[Share]) -> dict[str, str | None]:
+        """The environment that puts a process on these shares; None unsets a variable."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class KernelInfo:
+    """A kernel of this server as the kernel side of swangpu sees it.
+
+    ``execution_state`` is ``idle``, ``busy``, ``starting`` or ``dead``; ``agent_pid`` is None for a plain kernel.
+    """
+
+    kernel_id: str
+    session_id: str | None
+    execution_state: str
+    path: str | None
+    kernel_name: str
+    agent_pid: int | None = None
+    gated: bool = False
+
+
+class KernelHost(Protocol):
+    """The kernels of one Jupyter server, as the runtime needs them."""
+
+    async def attach(
+        self, kernel_id: str, session_id: str, env: Mapping[str, str | None], carry: Carry
+    ) -> None:
+        """Restart a kernel behind the agent with the share's environment (same id, same kernelspec name).
+
+        Raises
+        ------
+        NotFound
+            No such kernel.
+        Conflict
+            The kernel is attached to another session.
+        """
+        ...
+
+    async def detach(self, kernel_id: str, session_id: str, carry: Carry) -> None:
+        """Restart it without. Idempotent; safe when the kernel is gone."""
+        ...
+
+    async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
+        """Close or open the agent's gate: while closed, execute requests are held in order."""
+        ...
+
+    def kernels(self) -> Sequence[KernelInfo]: ...
+
+    def find(self, path: str) -> str | None:
+        """The kernel id of the notebook at ``path``, or None."""
+        ...
