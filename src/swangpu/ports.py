@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .domain.devices import PoolInventory, Share
+from .domain.records import DemandRecord, JournalEntry, UsageRecord
 from .domain.sessions import Carry
 from .domain.telemetry import DeviceInfo, DriverStatus, Sample
 
@@ -21,6 +22,7 @@ __all__ = [
     "GpuDriver",
     "KernelHost",
     "KernelInfo",
+    "Ledger",
     "StartSpec",
 ]
 
@@ -160,3 +162,36 @@ class KernelHost(Protocol):
     def find(self, path: str) -> str | None:
         """The kernel id of the notebook at ``path``, or None."""
         ...
+
+
+class Ledger(Protocol):
+    """Durable storage. Synchronous and single-threaded: the runtime calls it on its one writer thread.
+
+    Every method raises `swangpu.errors.LedgerUnavailable` when the disk or database does not do it, and then
+    nothing of that call is stored.
+    """
+
+    def load(self) -> tuple[tuple[int, str] | None, Sequence[JournalEntry]]:
+        """The newest readable snapshot (its seq and JSON), and all journal entries after it, in order."""
+        ...
+
+    def append(
+        self,
+        entries: Sequence[JournalEntry],
+        usage: Sequence[UsageRecord] = (),
+        demand: Sequence[DemandRecord] = (),
+    ) -> None:
+        """Write all of it in one transaction, on disk when this returns."""
+        ...
+
+    def save_snapshot(self, seq: int, state: str) -> None:
+        """Keep a snapshot after entry ``seq``, and drop journal entries and snapshots older than the last two."""
+        ...
+
+    def usage(self, by: str, start: float, end: float, user: str | None) -> Sequence[Mapping[str, object]]:
+        """Sums grouped by ``user``, ``group``, ``flavor`` or ``pool``; of one user only unless ``user`` is None."""
+        ...
+
+    def demand(self, by: str, start: float, end: float, user: str | None) -> Sequence[Mapping[str, object]]: ...
+
+    def close(self) -> None: ...
