@@ -1,0 +1,435 @@
+"""What goes over the wire: the only schema source.
+
+OpenAPI (``api/openapi.py``) and the TypeScript types (``wire_ts.py``) are generated from these structs. Times are
+Unix seconds (float, UTC); sizes, durations and powers carry their unit in the name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+__all__ = [
+    "Attach",
+    "AttachRequest",
+    "Collection",
+    "Demand",
+    "DemandRow",
+    "DetachRequest",
+    "Device",
+    "Devices",
+    "Empty",
+    "Ends",
+    "Estimate",
+    "Explanation",
+    "ExtendRequest",
+    "FlavorView",
+    "Hello",
+    "History",
+    "KernelPreview",
+    "MigDeviceView",
+    "NameAndWhy",
+    "Notice",
+    "NoticesEvent",
+    "Offer",
+    "Offers",
+    "Pool",
+    "Pools",
+    "PoolsEvent",
+    "Problem",
+    "ReasonView",
+    "SampleView",
+    "SessionRequest",
+    "SessionView",
+    "Sessions",
+    "SessionsEvent",
+    "ShareView",
+    "StackFinding",
+    "TelemetryEvent",
+    "Usage",
+    "UsageRow",
+    "encode",
+]
+
+Kind = Literal["kernel", "cluster", "job", "server"]
+State = Literal["queued", "ready", "active", "paused", "ending", "ended"]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class Attach(Struct, forbid_unknown_fields=True):
+    """The kernel to put on a session: by notebook path or by kernel id, one of the two."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    kernel_id: Name | None = None
+    carry: Literal["all", "none"] = "none"
+
+
+class SessionRequest(Struct, forbid_unknown_fields=True):
+    """Body of ``POST /sessions``: flavor or memory, one of the two; empty ``pools`` means any, first wins."""
+
+    kind: Kind = "kernel"
+    flavor: Name | None = None
+    memory_bytes: Annotated[float, Meta(gt=0, le=1e15)] | None = None
+    count: Annotated[int, Meta(ge=1, le=512)] = 1
+    duration_s: Annotated[float, Meta(ge=60, le=2_678_400)] | None = None
+    pools: Annotated[list[Name], Meta(max_length=50)] = []
+    project: Name | None = None
+    purpose: Annotated[str, Meta(max_length=1000)] | None = None
+    attach: Attach | None = None
+    on_ready: Literal["hold", "notify"] = "hold"
+    options: dict[Name, Annotated[str, Meta(max_length=1000)]] = {}
+
+
+class AttachRequest(Attach, forbid_unknown_fields=True):
+    """Body of ``POST /sessions/{id}/attach``. ``in_place``: the kernel has put itself on the share already."""
+
+    in_place: bool = False
+
+
+class DetachRequest(Struct, forbid_unknown_fields=True):
+    """Body of ``POST /sessions/{id}/detach``; no kernel means all of them."""
+
+    kernel_id: Name | None = None
+    carry: Literal["all", "none"] = "none"
+
+
+class ExtendRequest(Struct, forbid_unknown_fields=True):
+    """Body of ``POST /sessions/{id}/extend``."""
+
+    duration_s: Annotated[float, Meta(ge=60, le=2_678_400)] = 3600.0
+
+
+class Empty(Struct, forbid_unknown_fields=True):
+    """The body of calls that take none."""
+
+
+class ReasonView(Struct):
+    """Why something is so: a code to translate, its numbers, and the English sentence."""
+
+    code: str
+    params: dict[str, str | int | float | None]
+    text: str
+
+
+class Estimate(Struct):
+    """Waiting time in seconds: half of the cases under ``p50_s``, nine of ten under ``p90_s``."""
+
+    p50_s: float
+    p90_s: float
+    basis: str
+
+
+class Ends(Struct):
+    """The first thing that will end a session, as far as is known."""
+
+    at: float
+    cause: Literal["lease", "claim_window", "server_idle_limit", "kernel_idle_limit", "reservation", "linger"]
+
+
+class ShareView(Struct):
+    id: str
+    device_uuid: str
+    mig_uuid: str | None
+    profile: str | None
+
+
+class SessionView(Struct):
+    """One session, as its owner or an operator sees it. ``actions`` are the calls that would work now."""
+
+    id: str
+    kind: Kind
+    state: State
+    end_reason: str | None
+    reason: ReasonView | None
+    pool: str | None
+    flavor: str | None
+    title: str
+    count: int
+    memory_bytes: int | None
+    duration_s: float
+    created_at: float
+    started_at: float | None
+    claim_by: float | None
+    ends: Ends | None
+    lease_until: float | None
+    idle_since: float | None
+    queue_position: int | None
+    queue_length: int | None
+    estimate: Estimate | None
+    shares: list[ShareView]
+    kernel_ids: list[str]
+    path: str | None
+    user: str
+    actions: list[str]
+    undo_until: float | None
+    simulated: bool
+    purpose: str | None
+    project: str | None
+    #: a memory overuse on a time-slice, a lost device, a failed start: what the person should know now
+    warning: ReasonView | None
+    #: environment for the work, for its owner only; empty while nothing is held
+    environment: dict[str, str]
+
+
+class Offer(Struct):
+    """One line of the answer to "where can I get this?"."""
+
+    pool: str
+    pool_title: str
+    flavor: str
+    title: str
+    memory_bytes: int
+    free: int
+    total: int
+    estimate: Estimate | None
+    cost_per_hour: float | None
+    currency: str | None
+    as_of: float
+    simulated: bool
+    capacity_id: str
+
+
+class FlavorView(Struct):
+    """One flavor in one pool, counted in shares. ``busy``, ``held_idle`` and ``taken`` add to ``total`` with ``free``.
+
+    ``taken``: used by processes that are not ours; ``queued``: sessions that wait for it.
+    """
+
+    name: str
+    title: str
+    memory_bytes: int
+    kind: str
+    total: int
+    free: int
+    busy: int
+    held_idle: int
+    taken: int
+    queued: int
+    cost_per_hour: float | None
+    currency: str | None
+
+
+class Pool(Struct):
+    name: str
+    title: str
+    managed: bool
+    available: bool
+    reason: ReasonView | None
+    hint: str | None
+    simulated: bool
+    as_of: float
+    flavors: list[FlavorView]
+
+
+class SampleView(Struct):
+    """One reading. A field that is null has its reason in ``missing``."""
+
+    taken_at: float
+    utilization_percent: float | None
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+    power_mw: int | None
+    temperature_c: int | None
+    process_count: int | None
+    missing: dict[str, str]
+
+
+class MigDeviceView(Struct):
+    uuid: str
+    profile: str
+    memory_bytes: int
+    sample: SampleView | None
+
+
+class Device(Struct):
+    uuid: str
+    index: int
+    name: str
+    memory_bytes: int
+    pool: str
+    simulated: bool
+    mig_devices: list[MigDeviceView]
+    sample: SampleView | None
+    #: why the device does not answer now
+    lost: ReasonView | None
+
+
+class History(Struct):
+    """A down-sampled series: parallel lists, null where nothing is known; ``_max`` keeps the peaks."""
+
+    subject: str
+    interval_s: float
+    times: list[float]
+    utilization_percent: list[float | None]
+    utilization_percent_max: list[float | None]
+    memory_used_bytes: list[int | None]
+    memory_used_bytes_max: list[int | None]
+    missing: dict[str, str]
+
+
+class Explanation(Struct):
+    """Why a session is where it is: the numbers behind the sentence."""
+
+    session_id: str
+    reason: ReasonView
+    queue_position: int | None
+    queue_length: int | None
+    ahead: list[str]
+    estimate: Estimate | None
+    candidates: list[FlavorView]
+    next_free_at: list[float]
+
+
+class NameAndWhy(Struct):
+    name: str
+    why: str
+
+
+class StackFinding(Struct):
+    """A GPU library found in the kernel's environment: ``cuda`` false means that it cannot use a GPU."""
+
+    package: str
+    version: str | None
+    cuda: bool | None
+    text: str
+
+
+class KernelPreview(Struct):
+    """What attaching would do to a kernel. Answer of ``GET /kernels/preview``."""
+
+    kernel_id: str
+    restart_needed: bool
+    carry_supported: bool
+    carried: list[str]
+    left: list[NameAndWhy]
+    stack: list[StackFinding]
+    #: a sentence when the environment can't use a GPU
+    warning: ReasonView | None
+
+
+class Notice(Struct):
+    """Something a person should know, with what can be done about it."""
+
+    id: str
+    at: float
+    code: str
+    level: Literal["info", "success", "warning", "error"]
+    text: str
+    params: dict[str, str | int | float | None]
+    session_id: str | None
+    actions: list[str]
+
+
+class Collection(Struct):
+    """Documentation only: collections answer ``{"items": [...], "as_of": t}``."""
+
+    items: list[Any]
+    as_of: float
+
+
+class Problem(Struct):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    hint: str
+    params: dict[str, Any]
+
+
+class Offers(Struct):
+    items: list[Offer]
+    as_of: float
+
+
+class Pools(Struct):
+    items: list[Pool]
+    as_of: float
+
+
+class Devices(Struct):
+    items: list[Device]
+    as_of: float
+    driver: ReasonView | None
+
+
+class Sessions(Struct):
+    items: list[SessionView]
+    as_of: float
+
+
+class UsageRow(Struct):
+    key: str
+    sessions: int
+    held_gpu_s: float
+    busy_s: float | None
+
+
+class DemandRow(Struct):
+    key: str
+    looked: int
+    granted: int
+    refused: int
+    given_up: int
+    unclaimed: int
+    settled: int
+    failed: int
+    waited_p50_s: float | None
+    waited_p90_s: float | None
+
+
+class Usage(Struct):
+    items: list[UsageRow]
+    as_of: float
+
+
+class Demand(Struct):
+    items: list[DemandRow]
+    as_of: float
+
+
+class TelemetryEvent(Struct):
+    """``event: telemetry``: latest samples by device or MIG UUID, and by session id what a session uses."""
+
+    as_of: float
+    samples: dict[str, SampleView]
+    sessions: dict[str, SampleView]
+
+
+class SessionsEvent(Struct):
+    """``event: sessions``: all of a person's sessions that are not long ended."""
+
+    as_of: float
+    items: list[SessionView]
+
+
+class PoolsEvent(Struct):
+    """``event: pools``."""
+
+    as_of: float
+    items: list[Pool]
+
+
+class NoticesEvent(Struct):
+    """``event: notices``."""
+
+    as_of: float
+    items: list[Notice]
+
+
+class Hello(Struct):
+    """``event: hello``, the first event of a stream: ``snapshot`` true when what follows is a snapshot, not a continuation."""
+
+    epoch: str
+    snapshot: bool
+    server: str
+    simulated: bool
+
+
+def encode(value: object) -> bytes:
+    """JSON of a struct."""
+    return msgspec.json.encode(value)
