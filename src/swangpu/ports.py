@@ -135,9 +135,7 @@ class KernelInfo:
 class KernelHost(Protocol):
     """The kernels of one Jupyter server, as the runtime needs them."""
 
-    async def attach(
-        self, kernel_id: str, session_id: str, env: Mapping[str, str | None], carry: Carry
-    ) -> None:
+    async def attach(self, kernel_id: str, session_id: str, env: Mapping[str, str | None], carry: Carry) -> None:
         """Restart a kernel behind the agent with the share's environment (same id, same kernelspec name).
 
         Raises
