@@ -107,6 +107,9 @@ class Session:
     warned_s: float | None = None
     idle_since: float | None = None
     busy: bool = False
+    #: seconds of cells running so far, and since when the present one runs
+    busy_s: float = 0.0
+    busy_from: float | None = None
     kernel_ids: tuple[str, ...] = ()
     #: when the last kernel went away; a session without work is released after a linger
     empty_since: float | None = None

@@ -1,0 +1,98 @@
+"""What the shell is to do. Each is one frozen dataclass, carried out after its event is durable.
+
+Every command may be carried out twice (a crash between doing and remembering): whoever does it is idempotent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..domain.records import DemandRecord, UsageRecord
+
+__all__ = [
+    "Accept",
+    "AttachKernel",
+    "CloseGate",
+    "Command",
+    "Notify",
+    "OpenGate",
+    "RecordDemand",
+    "RecordUsage",
+    "Reject",
+    "StartWork",
+    "StopWork",
+]
+
+
+@dataclass(frozen=True)
+class Command:
+    """Base of all commands."""
+
+
+@dataclass(frozen=True)
+class Accept(Command):
+    """Answer to a request: this is its session (an earlier one, for a repeated idempotency key)."""
+
+    session_id: str
+
+
+@dataclass(frozen=True)
+class Reject(Command):
+    """Answer to a request that can never be served."""
+
+    code: str
+    detail: str
+    hint: str
+    params: tuple[tuple[str, str | int | float | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class StartWork(Command):
+    session_id: str
+
+
+@dataclass(frozen=True)
+class StopWork(Command):
+    """Detach the session's kernels, then stop the backend's work; answer with ``WorkStopped``."""
+
+    session_id: str
+
+
+@dataclass(frozen=True)
+class AttachKernel(Command):
+    """Put the kernel that the request named on the session."""
+
+    session_id: str
+
+
+@dataclass(frozen=True)
+class CloseGate(Command):
+    session_id: str
+
+
+@dataclass(frozen=True)
+class OpenGate(Command):
+    session_id: str
+
+
+@dataclass(frozen=True)
+class Notify(Command):
+    """Tell a person. ``level``: info, success, warning, error."""
+
+    user: str
+    session_id: str
+    code: str
+    level: str
+    text: str
+    params: tuple[tuple[str, str | int | float | None], ...] = ()
+    actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecordUsage(Command):
+    record: UsageRecord
+
+
+@dataclass(frozen=True)
+class RecordDemand(Command):
+    record: DemandRecord

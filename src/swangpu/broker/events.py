@@ -1,0 +1,180 @@
+"""What can happen. Each is one frozen dataclass, journalled as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..domain.devices import PoolInventory
+from ..domain.sessions import Request
+from .policy import Policy
+
+__all__ = [
+    "ActivityReported",
+    "AttachFailed",
+    "Claimed",
+    "Configured",
+    "Event",
+    "Extended",
+    "InventoryReported",
+    "KernelAttached",
+    "KernelGone",
+    "Looked",
+    "Paused",
+    "Recovered",
+    "Released",
+    "Requested",
+    "Resumed",
+    "Ticked",
+    "Undone",
+    "WorkCheckpointed",
+    "WorkFailed",
+    "WorkStarted",
+    "WorkStopped",
+    "WorkVanished",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True)
+class Configured(Event):
+    """The operator's rules have changed."""
+
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class InventoryReported(Event):
+    """A backend has said what it has."""
+
+    inventory: PoolInventory
+
+
+@dataclass(frozen=True)
+class Looked(Event):
+    """Somebody looked at offers without taking one; recorded as demand."""
+
+    user: str
+    kind: str
+    flavor: str | None
+    memory_bytes: int | None
+    count: int
+    duration_s: float | None
+
+
+@dataclass(frozen=True)
+class Requested(Event):
+    """Somebody asks for shares. ``session_id`` is made by the shell: the core draws no random numbers."""
+
+    session_id: str
+    user: str
+    request: Request
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionEvent(Event):
+    session_id: str
+
+
+@dataclass(frozen=True)
+class Claimed(SessionEvent):
+    """The owner takes the shares that are held for them; the lease starts when the work has started."""
+
+
+@dataclass(frozen=True)
+class Extended(SessionEvent):
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Released(SessionEvent):
+    """The owner (or an operator) gives a session back. ``undoable`` false: at once."""
+
+    undoable: bool = True
+
+
+@dataclass(frozen=True)
+class Undone(SessionEvent):
+    """A release is taken back."""
+
+
+@dataclass(frozen=True)
+class Paused(SessionEvent):
+    pass
+
+
+@dataclass(frozen=True)
+class Resumed(SessionEvent):
+    pass
+
+
+@dataclass(frozen=True)
+class WorkCheckpointed(SessionEvent):
+    """The backend is about to have a side effect; ``checkpoint`` is enough to stop it."""
+
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class WorkStarted(SessionEvent):
+    pass
+
+
+@dataclass(frozen=True)
+class WorkFailed(SessionEvent):
+    """The backend could not start the work."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class WorkVanished(SessionEvent):
+    """The backend no longer knows of work that should be running."""
+
+    text: str = "The work has ended without our doing."
+
+
+@dataclass(frozen=True)
+class WorkStopped(SessionEvent):
+    """The backend confirms that nothing of the session runs any more: only now are its shares free."""
+
+
+@dataclass(frozen=True)
+class KernelAttached(SessionEvent):
+    kernel_id: str
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class KernelGone(SessionEvent):
+    """A kernel was shut down or detached."""
+
+    kernel_id: str
+
+
+@dataclass(frozen=True)
+class AttachFailed(SessionEvent):
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ActivityReported(SessionEvent):
+    """Whether a cell of the session runs now."""
+
+    busy: bool
+
+
+@dataclass(frozen=True)
+class Ticked(Event):
+    """Time has passed."""
+
+
+@dataclass(frozen=True)
+class Recovered(Event):
+    """The shell has restarted: what was commanded may or may not have been done, so say it again."""
