@@ -151,6 +151,14 @@ class KernelHost(Protocol):
         """Restart it without. Idempotent; safe when the kernel is gone."""
         ...
 
+    async def bind_in_place(self, kernel_id: str, session_id: str, env: Mapping[str, str | None]) -> None:
+        """Remember that a kernel has put itself on a share, so that its next restart keeps it."""
+        ...
+
+    async def preview(self, kernel_id: str) -> Mapping[str, object]:
+        """What attaching would do to a kernel: the fields of `swangpu.wire.KernelPreview`."""
+        ...
+
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
         """Close or open the agent's gate: while closed, execute requests are held in order."""
         ...

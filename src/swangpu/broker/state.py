@@ -10,7 +10,7 @@ from ..domain.devices import PoolInventory, Share
 from ..domain.sessions import Session, SessionState
 from .policy import Policy
 
-__all__ = ["BrokerState", "Look"]
+__all__ = ["BrokerState", "Changes", "Look"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,20 @@ class Look:
 
     at: float
     memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What one event changed: rows by table, None for a row that is gone. Enough to reload without deciding again."""
+
+    now: float
+    next_number: int
+    held_fractions: tuple[float, ...]
+    policy: Policy
+    pools: dict[str, PoolInventory | None]
+    sessions: dict[str, Session | None]
+    keys: dict[str, tuple[str, float] | None]
+    looks: dict[str, Look | None]
 
 
 #: the tables of the state, each a dict with string keys in order of insertion
@@ -76,30 +90,31 @@ class BrokerState:
     def put_session(self, session: Session) -> None:
         self.put("sessions", session.id, session)
 
-    def changes(self) -> dict[str, Any]:
-        """What changed since the last call, as rows by table; None for a row that is gone."""
-        out: dict[str, Any] = {
-            "now": self.now,
-            "next_number": self.next_number,
-            "held_fractions": self.held_fractions,
-            "policy": self.policy,
-        }
-        for table, key in self._touched:
-            out.setdefault(table, {})[key] = getattr(self, table).get(key)
-        self._touched.clear()
-        return out
+    @property
+    def changed(self) -> bool:
+        """Whether rows have changed since the last `take_changes`."""
+        return bool(self._touched)
 
-    def apply(self, changes: dict[str, Any]) -> None:
+    def take_changes(self) -> Changes:
+        """What changed since the last call."""
+        rows: dict[str, dict[str, Any]] = {table: {} for table in TABLES}
+        for table, key in self._touched:
+            rows[table][key] = getattr(self, table).get(key)
+        self._touched.clear()
+        return Changes(self.now, self.next_number, self.held_fractions, self.policy, **rows)
+
+    def apply(self, changes: Changes) -> None:
         """Bring a loaded state forward by one journal entry, without deciding anything again."""
-        for name, value in changes.items():
-            if name not in TABLES:
-                setattr(self, name, value)
-                continue
-            for key, row in value.items():
+        self.now = changes.now
+        self.next_number = changes.next_number
+        self.held_fractions = changes.held_fractions
+        self.policy = changes.policy
+        for table in TABLES:
+            for key, row in getattr(changes, table).items():
                 if row is None:
-                    self.drop(name, key)
+                    self.drop(table, key)
                 else:
-                    self.put(name, key, row)
+                    self.put(table, key, row)
         self._touched.clear()
 
     def copy(self) -> BrokerState:

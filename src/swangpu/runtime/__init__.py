@@ -1,0 +1,12 @@
+"""The asyncio shell: feeds events to the broker, makes them durable, carries out its commands.
+
+``clock`` tells the time, ``journal`` commits in groups and rolls back, ``work`` carries out commands through the
+ports, ``runtime`` ties them together.
+"""
+
+from __future__ import annotations
+
+from .clock import SystemClock
+from .runtime import Change, Runtime, StoredNotice
+
+__all__ = ["Change", "Runtime", "StoredNotice", "SystemClock"]

@@ -1,0 +1,373 @@
+"""One broker, alive: events in, commands out, and a word to whoever watches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from ..broker import commands as cmd
+from ..broker import events as ev
+from ..broker.broker import Broker
+from ..broker.policy import Policy
+from ..broker.state import Changes
+from ..domain.sessions import Carry, Request, Session, SessionState
+from ..errors import Conflict, NotFound, Refused, SwanGpuError, Unavailable
+from ..ports import Backend, Clock, KernelHost, Ledger
+from .journal import Journal
+from .pools import PoolWatch
+from .work import Work
+
+__all__ = ["Change", "Runtime", "StoredNotice"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: how long a caller of ``attach`` waits for the backend
+START_TIMEOUT_S = 60.0
+KEPT_NOTICES = 50
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit changed: whose sessions and notices, and whether the pools' counts."""
+
+    sessions: frozenset[str]
+    pools: bool
+    notices: frozenset[str]
+
+
+@dataclass(frozen=True)
+class StoredNotice:
+    id: str
+    at: float
+    notify: cmd.Notify
+
+
+class Runtime:
+    """The asyncio loop around the broker.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    backends : mapping of str to Backend
+    clock : Clock
+    policy : Policy
+        The operator's rules; a change since the last start is journalled as an event.
+    kernels : KernelHost, optional
+    telemetry : object, optional
+        Passed through to the API; see ``telemetry/sampler.py``.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        backends: Mapping[str, Backend],
+        clock: Clock,
+        policy: Policy | None = None,
+        kernels: KernelHost | None = None,
+        telemetry: Any = None,
+        simulated: bool = False,
+    ) -> None:
+        self.epoch = secrets.token_hex(4)
+        self.simulated = simulated
+        self.telemetry = telemetry
+        self.ledger = ledger
+        self.backends = backends
+        self.clock = clock
+        self._policy = policy or Policy()
+        self._journal = Journal(ledger, self._on_durable)
+        self._work = Work(backends, kernels, self.handle, lambda: self.broker.state)
+        self._subscribers: list[Callable[[Change], None]] = []
+        self._notices: dict[str, deque[StoredNotice]] = {}
+        self._notice_number = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._timer_wake = asyncio.Event()
+        self._pools = PoolWatch(backends, clock, self.handle, lambda: self.broker.state, simulated=simulated)
+        self._closed = False
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load, ask the pools what they have, reconcile with what really runs, then go on."""
+        await self._journal.open()
+        state = self.broker.state
+        wanted = replace(self._policy, version=state.policy.version)
+        if wanted != state.policy:
+            await self.handle(ev.Configured(replace(wanted, version=state.policy.version + 1)))
+        await self.refresh()
+        await self._reconcile()
+        await self.handle(ev.Recovered())
+        self._tasks = [asyncio.create_task(self._timer_loop()), asyncio.create_task(self._pools.run())]
+
+    async def stop(self) -> None:
+        """Leave everything that runs running; keep a snapshot."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._work.close()
+        for backend in self.backends.values():
+            await backend.close()
+        await self._journal.close()
+
+    @property
+    def broker(self) -> Broker:
+        """The broker, to be read only: changes go through `handle`."""
+        return self._journal.broker
+
+    @property
+    def kernels(self) -> KernelHost | None:
+        return self._work.kernels
+
+    def now(self) -> float:
+        return self.clock.now()
+
+    # -- events -----------------------------------------------------------------------------------
+
+    async def handle(self, event: ev.Event) -> list[cmd.Command]:
+        """Decide, make durable, then let the commands be carried out.
+
+        Raises
+        ------
+        SwanGpuError
+        """
+        if self._closed:
+            raise Unavailable("This server is shutting down.", code="shutting_down")
+        return await self._journal.handle(event, self.now())
+
+    async def request(self, user: str, request: Request, idempotency_key: str | None = None) -> Session:
+        """Ask for shares.
+
+        Returns
+        -------
+        Session
+            Queued, ready or on its way; an earlier one for a repeated key.
+
+        Raises
+        ------
+        Refused
+            It can never be served here.
+        Conflict
+            The kernel has a session, or the key was used for something else.
+        """
+        await self.refresh(max_age_s=2.0)
+        new_id = secrets.token_hex(8)
+        commands = await self.handle(ev.Requested(new_id, user, request, idempotency_key))
+        for command in commands:
+            if isinstance(command, cmd.Reject):
+                raise Refused(command.detail, hint=command.hint, code=command.code, **dict(command.params))
+        accepted = next(c.session_id for c in commands if isinstance(c, cmd.Accept))
+        return self.session(accepted)
+
+    def session(self, session_id: str) -> Session:
+        return self.broker.session(session_id)
+
+    async def attach(
+        self,
+        session_id: str,
+        kernel_id: str | None,
+        path: str | None,
+        carry: Carry = Carry.NONE,
+        in_place: bool = False,
+    ) -> Session:
+        """Put a kernel on a session, claiming the session first where that is due.
+
+        Raises
+        ------
+        NotFound
+            No such kernel or session.
+        Conflict
+            Not ready yet, or the kernel is on another session.
+        """
+        kernels = self.kernels
+        if kernels is None:
+            raise Conflict("There are no kernels to attach here.", code="no_kernels")
+        if kernel_id is None and path is not None:
+            kernel_id = kernels.find(path)
+        known = next((k for k in kernels.kernels() if k.kernel_id == kernel_id), None)
+        if kernel_id is None or known is None:
+            raise NotFound("There is no such kernel.", hint="Start the notebook's kernel first.", code="no_such_kernel")
+        for other in self.broker.state.live():
+            if kernel_id in other.kernel_ids and other.id != session_id and other.state is not SessionState.ENDING:
+                raise Conflict(
+                    "This kernel is on another session already.",
+                    hint="Release that session first.",
+                    code="kernel_attached",
+                )
+        session = await self.claim(session_id)
+        if kernel_id not in session.kernel_ids:
+            await self._work.attach(session, kernel_id, carry, in_place=in_place)
+        return self.session(session_id)
+
+    async def claim(self, session_id: str) -> Session:
+        """Take what is held, and wait until its work has started.
+
+        Raises
+        ------
+        Conflict
+            Not ready, or it could not be started; says why.
+        """
+        await self.handle(ev.Claimed(session_id))
+
+        def settled() -> Session | None:
+            session = self.session(session_id)
+            return session if session.state is not SessionState.READY else None
+
+        session = await self._until(settled, START_TIMEOUT_S)
+        if session.state not in (SessionState.ACTIVE, SessionState.PAUSED):
+            text = session.reason.text if session.reason else "It ended before it started."
+            raise Conflict(text, hint="Ask again, or try another pool.", code="start_failed")
+        return session
+
+    async def detach(self, session_id: str, kernel_id: str | None, carry: Carry = Carry.NONE) -> Session:
+        """Take one kernel, or all, off a session; the session and its lease stay."""
+        session = self.session(session_id)
+        kernels = self.kernels
+        if kernel_id is not None and kernel_id not in session.kernel_ids:
+            raise NotFound("This kernel is not on this session.", code="no_such_kernel")
+        for one in [kernel_id] if kernel_id is not None else session.kernel_ids:
+            if kernels is not None:
+                await kernels.detach(one, session_id, carry)
+            await self.handle(ev.KernelGone(session_id, one))
+        return self.session(session_id)
+
+    def environment(self, session: Session) -> dict[str, str]:
+        """What to set for work on this session's shares; empty while nothing is held."""
+        if session.claimed_at is None or session.state is SessionState.ENDED:
+            return {}
+        return {k: v for k, v in self._work.environment(session).items() if v is not None}
+
+    def kernel_path(self, session: Session) -> str | None:
+        """The notebook of a session's first kernel, or the one that its request named."""
+        for kernel in self.kernels.kernels() if self.kernels is not None else ():
+            if kernel.kernel_id in (*session.kernel_ids, session.request.attach_kernel_id) and kernel.path:
+                return kernel.path
+        return session.request.attach_path
+
+    async def preview(self, kernel_id: str | None, path: str | None) -> Mapping[str, Any]:
+        """What attaching would do to a kernel; see `swangpu.wire.KernelPreview`."""
+        if self.kernels is None:
+            raise NotFound("There are no kernels here.", code="no_such_kernel")
+        if kernel_id is None and path is not None:
+            kernel_id = self.kernels.find(path)
+        if kernel_id is None:
+            raise NotFound("There is no such kernel.", hint="Start the notebook's kernel first.", code="no_such_kernel")
+        return await self.kernels.preview(kernel_id)
+
+    # -- watching ---------------------------------------------------------------------------------
+
+    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Call ``callback`` on the event loop after each commit; the answer ends it."""
+        self._subscribers.append(callback)
+
+        def end() -> None:
+            with contextlib.suppress(ValueError):
+                self._subscribers.remove(callback)
+
+        return end
+
+    def notices(self, user: str) -> list[StoredNotice]:
+        """What a person was told lately, newest last."""
+        return list(self._notices.get(user, ()))
+
+    def pool_as_of(self, pool: str) -> float:
+        """When a pool was last asked (its inventory is journalled only when it changes)."""
+        return self._pools.as_of(pool)
+
+    async def refresh(self, max_age_s: float = 0.0) -> None:
+        """Ask the pools what they have, unless that is known well enough; marks that somebody looks."""
+        await self._pools.refresh(max_age_s)
+
+    async def usage(self, by: str, start: float, end: float, user: str | None) -> Sequence[Mapping[str, object]]:
+        return await self._journal.in_writer(self.ledger.usage, by, start, end, user)
+
+    async def demand(self, by: str, start: float, end: float, user: str | None) -> Sequence[Mapping[str, object]]:
+        return await self._journal.in_writer(self.ledger.demand, by, start, end, user)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _on_durable(self, commands: Sequence[cmd.Command], changes: Changes) -> None:
+        told: set[str] = set()
+        for command in commands:
+            if isinstance(command, cmd.Notify):
+                self._notice_number += 1
+                notice = StoredNotice(f"{self.epoch}-{self._notice_number}", self.now(), command)
+                self._notices.setdefault(command.user, deque(maxlen=KEPT_NOTICES)).append(notice)
+                told.add(command.user)
+            else:
+                self._work.do(command)
+        users = frozenset(s.user for s in changes.sessions.values() if s is not None)
+        change = Change(users, bool(changes.pools or changes.sessions), frozenset(told))
+        for callback in list(self._subscribers):
+            try:
+                callback(change)
+            except Exception:
+                log.exception("A subscriber failed")
+        self._timer_wake.set()
+
+    async def _until(self, ready: Callable[[], T | None], timeout_s: float) -> T:
+        """Wait until ``ready`` answers something; asked after each commit."""
+        woken = asyncio.Event()
+        end = self.subscribe(lambda change: woken.set())
+        deadline = self.clock.monotonic() + timeout_s
+        try:
+            while (answer := ready()) is None:
+                woken.clear()
+                try:
+                    await asyncio.wait_for(woken.wait(), max(0.01, deadline - self.clock.monotonic()))
+                except (TimeoutError, asyncio.TimeoutError):
+                    raise Conflict(
+                        "The pool is taking long to start it.",
+                        hint="It goes on; look again in a minute.",
+                        code="starting",
+                    ) from None
+            return answer
+        finally:
+            end()
+
+    async def _timer_loop(self) -> None:
+        while True:
+            deadline = self.broker.next_deadline()
+            wait_s = 3600.0 if deadline is None else max(0.0, deadline - self.now())
+            self._timer_wake.clear()
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._timer_wake.wait(), wait_s)
+                continue
+            try:
+                if not await self.handle(ev.Ticked()):
+                    # Rounding can make a deadline come a moment early: never spin on one.
+                    await asyncio.sleep(0.05)
+            except SwanGpuError as error:
+                log.warning("Time could not be handled: %s", error.detail)
+                await asyncio.sleep(1.0)
+
+    async def _reconcile(self) -> None:
+        """After a start: what the ledger says against the kernels that are really there."""
+        if self.kernels is None:
+            return
+        there = {k.kernel_id: k for k in self.kernels.kernels()}
+        for session in list(self.broker.state.live()):
+            for kernel_id in session.kernel_ids:
+                if kernel_id not in there:
+                    await self.handle(ev.KernelGone(session.id, kernel_id))
+        for kernel in there.values():
+            if kernel.session_id is None:
+                continue
+            found = self.broker.state.sessions.get(kernel.session_id)
+            if found is not None and found.shares:
+                await self.handle(ev.KernelAttached(found.id, kernel.kernel_id, kernel.path))
+                if found.state is SessionState.PAUSED:
+                    await self.kernels.gate(kernel.kernel_id, True, "Getting your GPU back …")
+                await self.handle(ev.ActivityReported(found.id, kernel.execution_state == "busy"))
+            else:
+                # A kernel on shares that nobody holds: take it off before they are given to somebody else.
+                with contextlib.suppress(SwanGpuError):
+                    await self.kernels.detach(kernel.kernel_id, kernel.session_id, Carry.NONE)

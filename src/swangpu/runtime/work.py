@@ -1,0 +1,259 @@
+"""Carries out the broker's commands through the ports.
+
+Every command can come twice and is then done once; commands of one session are done in order, those of different
+sessions side by side. What fails is reported to the broker, which decides what follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from ..broker import commands as cmd
+from ..broker import events as ev
+from ..domain.sessions import Carry, Session, SessionState
+from ..errors import Conflict, LedgerUnavailable, NotFound, SwanGpuError
+from ..ports import Backend, KernelHost, StartSpec
+
+if TYPE_CHECKING:
+    from ..broker.state import BrokerState
+
+__all__ = ["Work"]
+
+log = logging.getLogger(__name__)
+
+#: a kernel that is told to restart for a detach and does not come back in this time is left to its own host
+DETACH_TIMEOUT_S = 30.0
+#: first and longest pause before a report that could not be made durable is made again
+REPORT_RETRY_S = (0.2, 5.0)
+
+
+class Work:
+    """Starts, stops and attaches.
+
+    Parameters
+    ----------
+    backends : mapping of str to Backend
+    kernels : KernelHost or None
+        None where there are no kernels of ours (a command-line tool, a test).
+    report : callable
+        Feeds an event to the broker and returns when it is durable.
+    state : callable
+        The broker's present state, to be read only.
+    """
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        kernels: KernelHost | None,
+        report: Callable[[ev.Event], Awaitable[object]],
+        state: Callable[[], BrokerState],
+    ) -> None:
+        self._backends = backends
+        self.kernels = kernels
+        self._report_once = report
+        self._state = state
+        self._queues: dict[str, asyncio.Queue[cmd.Command]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def do(self, command: cmd.Command) -> None:
+        """Carry out a command behind those of the same session that came before."""
+        if not isinstance(command, cmd.StartWork | cmd.StopWork | cmd.AttachKernel | cmd.CloseGate | cmd.OpenGate):
+            return
+        queue = self._queues.get(command.session_id)
+        if queue is None:
+            queue = self._queues[command.session_id] = asyncio.Queue()
+            task = asyncio.create_task(self._drain(command.session_id, queue))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        queue.put_nowait(command)
+
+    async def close(self) -> None:
+        """Abandon what is under way; it is commanded again after the next start."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def report(self, event: ev.Event) -> None:
+        """Tell the broker, again and again while the ledger is away: a report must not be lost."""
+        pause_s, longest_s = REPORT_RETRY_S
+        while True:
+            try:
+                await self._report_once(event)
+            except LedgerUnavailable:
+                await asyncio.sleep(pause_s)
+                pause_s = min(longest_s, 2 * pause_s)
+            except SwanGpuError as error:
+                log.debug("The broker did not take %s: %s", type(event).__name__, error)
+                return
+            else:
+                return
+
+    def environment(self, session: Session) -> dict[str, str | None]:
+        """The environment of the session's shares; None unsets a variable."""
+        backend = self._backends.get(session.pool or "")
+        if not session.shares or backend is None:
+            return {}
+        return {
+            **backend.environment(session.shares),
+            "SWANGPU_SESSION_ID": session.id,
+        }
+
+    async def attach(self, session: Session, kernel_id: str, carry: Carry, *, in_place: bool = False) -> None:
+        """Put a kernel on a session and report it.
+
+        Raises
+        ------
+        NotFound, Conflict
+            From the kernel host; the session is as before.
+        """
+        if self.kernels is None:
+            raise Conflict("There are no kernels to attach here.", code="no_kernels")
+        # The lock keeps a stop of this session waiting until the kernel is on it: a kernel that comes to shares
+        # after they were given back would use what somebody else holds.
+        async with self._lock(session.id):
+            now = self._state().sessions.get(session.id)
+            if now is None or now.state not in (SessionState.ACTIVE, SessionState.PAUSED):
+                raise Conflict("The session has ended meanwhile.", code="session_ended")
+            if in_place:
+                await self.kernels.bind_in_place(kernel_id, session.id, self.environment(now))
+            else:
+                await self.kernels.attach(kernel_id, session.id, self.environment(now), carry)
+            path = next((k.path for k in self.kernels.kernels() if k.kernel_id == kernel_id), None)
+            await self.report(ev.KernelAttached(session.id, kernel_id, path))
+
+    # -- one session's commands, in order ---------------------------------------------------------
+
+    async def _drain(self, session_id: str, queue: asyncio.Queue[cmd.Command]) -> None:
+        while not queue.empty():
+            command = queue.get_nowait()
+            session = self._state().sessions.get(session_id)
+            if session is None:
+                continue
+            try:
+                await self._carry_out(command, session)
+            except Exception:
+                # The broker says it again, or the lease ends: one failure must not stop what comes behind it.
+                log.exception("%s of session %s failed", type(command).__name__, session_id)
+        del self._queues[session_id]
+
+    async def _carry_out(self, command: cmd.Command, session: Session) -> None:
+        match command:
+            case cmd.StartWork():
+                await self._start(session)
+            case cmd.StopWork():
+                await self._stop(session)
+            case cmd.AttachKernel():
+                await self._attach_requested(session)
+            case cmd.CloseGate():
+                await self._gate(session, closed=True)
+            case cmd.OpenGate():
+                await self._gate(session, closed=False)
+
+    async def _start(self, session: Session) -> None:
+        if session.state is not SessionState.READY or session.claimed_at is None or session.pool is None:
+            return
+        backend = self._backends.get(session.pool)
+        if backend is None:
+            await self.report(ev.WorkFailed(session.id, "pool_gone", "This pool is no longer configured."))
+            return
+        try:
+            if session.checkpoint is not None:
+                # A start that a crash interrupted: what is there already is not started again.
+                known = await backend.status({session.id: session.checkpoint})
+                if known.get(session.id) is not None and known[session.id].state == "running":
+                    await self.report(ev.WorkStarted(session.id))
+                    return
+                await backend.stop(session.checkpoint)
+            async for checkpoint in backend.start(_spec(session)):
+                await self.report(ev.WorkCheckpointed(session.id, checkpoint))
+        except SwanGpuError as error:
+            await self.report(ev.WorkFailed(session.id, error.code, error.detail))
+        except Exception:
+            log.exception("Pool %s failed to start session %s", session.pool, session.id)
+            await self.report(ev.WorkFailed(session.id, "start_failed", "The pool failed to start it."))
+        else:
+            await self.report(ev.WorkStarted(session.id))
+
+    async def _stop(self, session: Session) -> None:
+        if session.state is not SessionState.ENDING:
+            return
+        async with self._lock(session.id):
+            for kernel_id in self._kernels_of(session):
+                await self._detach(kernel_id, session.id)
+        backend = self._backends.get(session.pool or "")
+        if backend is not None and session.checkpoint is not None:
+            await backend.stop(session.checkpoint)
+        await self.report(ev.WorkStopped(session.id))
+
+    def _lock(self, session_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(session_id, asyncio.Lock())
+
+    def _kernels_of(self, session: Session) -> list[str]:
+        """The kernels that the broker knows of, and those that the kernel host really has on the session."""
+        if self.kernels is None:
+            return []
+        known = dict.fromkeys(self._state().sessions[session.id].kernel_ids)
+        known.update({k.kernel_id: None for k in self.kernels.kernels() if k.session_id == session.id})
+        return list(known)
+
+    async def _detach(self, kernel_id: str, session_id: str) -> None:
+        """Take a kernel off its shares, with its variables where that can be done."""
+        if self.kernels is None:
+            return
+        for carry in (Carry.ALL, Carry.NONE):
+            try:
+                await asyncio.wait_for(self.kernels.detach(kernel_id, session_id, carry), DETACH_TIMEOUT_S)
+            except NotFound:
+                return
+            except (Conflict, TimeoutError, asyncio.TimeoutError) as error:
+                log.info("Detaching kernel %s with carry=%s: %s", kernel_id, carry.value, error)
+            else:
+                return
+
+    async def _attach_requested(self, session: Session) -> None:
+        if session.state is not SessionState.ACTIVE or self.kernels is None:
+            return
+        request = session.request
+        kernel_id = request.attach_kernel_id
+        if kernel_id is None and request.attach_path is not None:
+            kernel_id = self.kernels.find(request.attach_path)
+        if kernel_id is None:
+            await self.report(ev.AttachFailed(session.id, "no_kernel", "The notebook has no running kernel."))
+            return
+        if kernel_id in session.kernel_ids:
+            return
+        try:
+            await self.attach(session, kernel_id, request.carry)
+        except SwanGpuError as error:
+            await self.report(ev.AttachFailed(session.id, error.code, error.detail))
+        except Exception:
+            log.exception("Attaching kernel %s failed", kernel_id)
+            await self.report(ev.AttachFailed(session.id, "attach_failed", "The kernel could not be restarted."))
+
+    async def _gate(self, session: Session, *, closed: bool) -> None:
+        if self.kernels is None:
+            return
+        for kernel_id in session.kernel_ids:
+            await self.kernels.gate(kernel_id, closed, "Getting your GPU back …" if closed else "")
+
+
+def _spec(session: Session) -> StartSpec:
+    request = session.request
+    return StartSpec(
+        session_id=session.id,
+        user=session.user,
+        flavor=session.flavor or "",
+        shares=session.shares,
+        count=request.count,
+        memory_bytes=request.memory_bytes,
+        duration_s=request.duration_s,
+        kind=request.kind.value,
+        project=request.project,
+        purpose=request.purpose,
+        options=dict(request.options),
+    )
