@@ -151,4 +151,7 @@ class BrokerState:
 
     def _unindex(self, session: Session) -> None:
         for share in session.shares:
-            self._by_device.get(share.device_uuid, {}).pop(share.id, None)
+            held = self._by_device.get(share.device_uuid, {})
+            # A journal entry may name the new holder before the old one: only the holder's own mark goes.
+            if share.id in held and held[share.id][1] == session.id:
+                del held[share.id]

@@ -1,0 +1,226 @@
+"""A world around the broker for property tests: a journal that can fail, a backend that can do anything.
+
+The broker is believed in nothing: what really runs where is kept here, and the invariants compare the two.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from broker.fleet import GB, inventory
+from swangpu.broker import commands as cmd
+from swangpu.broker import events as ev
+from swangpu.broker import placement
+from swangpu.broker.broker import Broker
+from swangpu.broker.policy import Policy
+from swangpu.broker.state import BrokerState, Changes
+from swangpu.domain.devices import Share
+from swangpu.domain.sessions import Request, SessionKind, SessionState
+from swangpu.errors import SwanGpuError
+from swangpu.ledger.codec import decode, encode
+
+USERS = ("alice", "bob", "carol")
+
+#: bound once: a test that breaks the broker's own idea of a conflict must not break ours
+_CONFLICT = placement.conflict
+
+
+@dataclass
+class World:
+    """``running`` is what really runs: session id to shares. ``undelivered`` are reports on their way."""
+
+    seed: int = 0
+    now: float = 1000.0
+    steps: int = 0
+    broker: Broker = field(default_factory=Broker)
+    durable: BrokerState = field(default_factory=BrokerState)
+    snapshot: str = ""
+    journal: list[str] = field(default_factory=list)
+    running: dict[str, tuple[Share, ...]] = field(default_factory=dict)
+    todo: list[cmd.Command] = field(default_factory=list)
+    undelivered: list[ev.Event] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    granted_until: dict[str, float] = field(default_factory=dict)
+    inventory_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.snapshot = encode(self.broker.state)
+        self.send(ev.Configured(Policy(version=2, max_sessions_per_user=8)))
+        self.report_inventory()
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def send(self, event: ev.Event, *, commit: bool = True) -> list[cmd.Command]:
+        """Handle one event; a commit that fails leaves nothing behind."""
+        self.steps += 1
+        try:
+            commands = self.broker.handle(event, self.now)
+        except SwanGpuError:
+            assert not self.broker.state.changed, "an event that was not obeyed has changed something"
+            return []
+        changes = self.broker.state.take_changes()
+        if not commit:
+            self.broker.state = self.durable.copy()
+            return []
+        self.journal.append(encode(changes))
+        self.durable = self.broker.state.copy()
+        self.todo += commands
+        return commands
+
+    def request(self, user: str, request: Request, *, key: str | None = None, commit: bool = True) -> str:
+        session_id = f"s{len(self.ids)}"
+        self.ids.append(session_id)
+        self.send(ev.Requested(session_id, user, request, key), commit=commit)
+        return session_id
+
+    def report_inventory(self, **kwargs: object) -> None:
+        self.inventory_at += 1.0
+        self.send(ev.InventoryReported(inventory(self.inventory_at, **kwargs)))  # type: ignore[arg-type]
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        self.send(ev.Ticked())
+
+    # -- the world does what it is told, in its own way -------------------------------------------
+
+    def carry_out(self, *, fail: bool = False) -> None:
+        """Carry out the oldest command."""
+        if not self.todo:
+            return
+        command = self.todo.pop(0)
+        session_id = getattr(command, "session_id", "")
+        session = self.broker.state.sessions.get(session_id)
+        if isinstance(command, cmd.StartWork) and session is not None:
+            # What the real shell checks too: a start that is overtaken by a stop is not carried out.
+            if session.state is not SessionState.READY or session.claimed_at is None:
+                return
+            if fail:
+                self.undelivered.append(ev.WorkFailed(session_id, "start_failed", "It failed."))
+                return
+            self._run(session_id, session.shares)
+            self.undelivered.append(ev.WorkStarted(session_id))
+        elif isinstance(command, cmd.StopWork) and session is not None:
+            if fail or session.state is not SessionState.ENDING:
+                return
+            self.running.pop(session_id, None)
+            self.undelivered.append(ev.WorkStopped(session_id))
+
+    def deliver(self, index: int, *, twice: bool = False, lose: bool = False) -> None:
+        """Deliver one report, in any order."""
+        if not self.undelivered:
+            return
+        report = self.undelivered.pop(index % len(self.undelivered))
+        if lose and not isinstance(report, ev.WorkStarted):
+            return
+        self.send(report)
+        if twice:
+            self.send(report)
+
+    def crash(self) -> None:
+        """The process dies: what was commanded and not done is forgotten, reports on their way are lost."""
+        self.todo.clear()
+        self.undelivered.clear()
+        self.broker = Broker(self.reload())
+        assert self.broker.state == self.durable, "the reloaded state differs"
+        self.durable = self.broker.state.copy()
+        for session_id in list(self.running):
+            # Reconcile: the backend says what runs, and the shell reports it.
+            self.undelivered.append(ev.WorkStarted(session_id))
+        self.send(ev.Recovered())
+
+    def reload(self) -> BrokerState:
+        state = decode(self.snapshot, {"BrokerState": BrokerState})
+        for line in self.journal:
+            state.apply(decode(line, {"Changes": Changes}))
+        return state
+
+    def keep_snapshot(self) -> None:
+        self.snapshot = encode(self.durable)
+        self.journal.clear()
+
+    def settle(self) -> None:
+        """Everything works, for a while."""
+        for _ in range(200):
+            while self.todo:
+                self.carry_out()
+            while self.undelivered:
+                self.deliver(0)
+            if not self.todo:
+                return
+
+    # -- what must hold ---------------------------------------------------------------------------
+
+    def check(self) -> None:
+        self._check_no_share_twice()
+        self._check_states()
+
+    def check_drains(self) -> None:
+        """When all is well again and all leases have run out, nothing is held and nobody is forgotten."""
+        self.report_inventory()
+        self.settle()
+        waiting = [s.id for s in self.broker.state.sessions.values() if s.state is SessionState.QUEUED]
+        served: set[str] = set()
+        for _ in range(400):
+            self.report_inventory()
+            self.settle()
+            self.check()
+            for session in list(self.broker.state.live()):
+                if session.state is not SessionState.QUEUED:
+                    served.add(session.id)
+                if session.state is SessionState.READY and session.claimed_at is None:
+                    self.send(ev.Claimed(session.id))
+            if next(iter(self.broker.state.live()), None) is None:
+                break
+            deadline = self.broker.next_deadline()
+            self.now = max(self.now + 1.0, deadline if deadline is not None else self.now)
+            self.send(ev.Ticked())
+        left = [(s.id, s.state.value) for s in self.broker.state.live()]
+        assert not left, f"forgotten: {left}"
+        assert set(waiting) <= served, "somebody waited and was never served"
+        assert not self.running, f"leaked: {self.running}"
+
+    def _check_no_share_twice(self) -> None:
+        held = [(share, s.id) for s in self.broker.state.sessions.values() for share in s.shares]
+        for i, (a, first) in enumerate(held):
+            for b, second in held[i + 1 :]:
+                assert not _CONFLICT(a, b), f"{first} and {second} hold {a.id} and {b.id}"
+
+    def _check_states(self) -> None:
+        for s in self.broker.state.sessions.values():
+            holds = s.state in (SessionState.READY, SessionState.ACTIVE, SessionState.PAUSED)
+            if holds:
+                assert len(s.shares) == s.request.count, f"{s.id} is {s.state.value} with {len(s.shares)} shares"
+            if s.state in (SessionState.QUEUED, SessionState.ENDED):
+                assert not s.shares, f"{s.id} is {s.state.value} and holds shares"
+                assert s.id not in self.running or s.state is SessionState.QUEUED, f"{s.id} ended and still runs"
+            if s.state is SessionState.ACTIVE:
+                assert s.lease_until is not None
+                assert s.lease_until > self.broker.state.now, f"{s.id} outlived its lease"
+                assert s.lease_max_until is not None
+                assert s.lease_until <= s.lease_max_until
+            assert (s.end_reason is not None) == (s.state in (SessionState.ENDING, SessionState.ENDED))
+
+    def _run(self, session_id: str, shares: tuple[Share, ...]) -> None:
+        for other, theirs in self.running.items():
+            if other == session_id:
+                continue
+            for a in shares:
+                for b in theirs:
+                    assert not _CONFLICT(a, b), f"{session_id} started on {a.id} where {other} still runs"
+        self.running[session_id] = shares
+
+
+def random_request(rng: random.Random) -> Request:
+    """A request such as people make, some of them absurd."""
+    flavor = rng.choice([None, "a100-40gb/1g.5gb", "t4", "t4/time-2", "t4", "no-such"])
+    kind = rng.choice([SessionKind.KERNEL, SessionKind.KERNEL, SessionKind.JOB, SessionKind.CLUSTER])
+    return Request(
+        kind=kind,
+        flavor=flavor,
+        memory_bytes=None if flavor is not None else rng.choice([1, 5, 8, 9, 16, 17, 500]) * GB,
+        count=rng.choice([1, 1, 1, 1, 2, 3, 1000]),
+        duration_s=rng.choice([60.0, 600.0, 7200.0, 43200.0, 1e9]),
+        pools=rng.choice([(), (), (), ("local",), ("nowhere",)]),
+    )
