@@ -1,52 +1,60 @@
-# Everything that a fresh machine with Python >= 3.10, git and make needs is done by these targets themselves.
-.POSIX:
-.SUFFIXES:
+# Every goal does all of its own set-up; Python >= 3.10, git and make are enough. `make help` lists the goals.
 
-PYTHON = python3
+PYTHON ?= python3
 SETUP = $(PYTHON) tools/setup.py
-BIN = .venv/bin
-ARGS =
+export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help demo test test-python test-js test-ui lint bench wheel clean
+.PHONY: help demo test test-python test-labextension test-ui lint bench wheel clean
+.DEFAULT_GOAL := help
 
-help: ## Show this list
-	@$(PYTHON) tools/setup.py help
+help: ## show this list
+	@$(PYTHON) -c 'import re; [print(f"  make {m[1]:<18}{m[2]}") for m in re.finditer(r"^([a-z-]+):.*?## (.*)", open("Makefile").read(), re.M)]'
 
-demo: ## Start JupyterLab with a simulated fleet of GPUs
+demo: ## a JupyterLab with a simulated fleet of GPUs (ARGS="--no-browser --port 8899 --token T")
 	@$(SETUP) demo
-	@$(BIN)/swangpu demo $(ARGS)
+	@exec .venv/bin/swangpu demo $(ARGS)
 
-test: test-python test-js test-ui ## Run all tests
-
-test-python: ## Run the Python tests
+test: ## all tests: Python, labextension, browser
 	@$(SETUP) test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@status=0; \
+	for part in test-python test-labextension test-ui; do \
+	  echo "== $$part"; \
+	  $(MAKE) --no-print-directory $$part READY=1 || { status=1; failed="$$failed $$part"; }; \
+	done; \
+	if [ $$status -eq 0 ]; then echo "make test: all parts passed"; else echo "make test: failed:$$failed"; fi; \
+	exit $$status
 
-test-js: ## Run the TypeScript unit tests
-	@$(SETUP) js
-	@$(SETUP) npm run test
+test-python: ## the Python tests (ARGS goes to pytest)
+	@$(if $(READY),,$(SETUP) test)
+	@CC="$$($(SETUP) compiler)" && export CC && .venv/bin/python -m pytest $(ARGS)
 
-test-ui: ## Run the browser tests
-	@$(SETUP) ui
-	@$(SETUP) npm run test:ui
+test-labextension: ## the labextension's unit tests
+	@$(if $(READY),,$(SETUP) test)
+	@cd labextension && PATH="$(CURDIR)/.venv/bin:$$PATH" npm run --silent test
 
-lint: ## Run ruff, mypy, import-linter, eslint, tsc; compare the generated wire types
+test-ui: ## the browser tests (ARGS goes to Playwright)
+	@$(if $(READY),,$(SETUP) test)
+	@SWANGPU_CHROMIUM="$$($(SETUP) browser)" && export SWANGPU_CHROMIUM && \
+	cd labextension && PATH="$(CURDIR)/.venv/bin:$$PATH" npm run --silent test:ui -- $(ARGS)
+
+lint: ## ruff, mypy, import-linter, eslint, tsc, and whether the wire types are up to date
 	@$(SETUP) lint
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
-	@$(BIN)/python -m swangpu.wire_ts --check
-	@$(SETUP) npm run lint
-	@$(SETUP) npm run typecheck
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python -m swangpu.wire_ts --check
+	cd labextension && PATH="$(CURDIR)/.venv/bin:$$PATH" npm run --silent lint
 
-bench: ## Run the benchmarks; results go to benchmarks/results
+bench: ## every benchmark: prints its table, writes benchmarks/results/<name>.json
 	@$(SETUP) test
-	@$(BIN)/python benchmarks/session_start.py
-	@$(BIN)/python benchmarks/idle_cost.py
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
 
-wheel: ## Build the wheel, with the labextension in it
+wheel: ## dist/swangpu-*.whl, with the prebuilt labextension
 	@$(SETUP) wheel
+	@SKIP_JUPYTER_BUILDER=1 .venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@$(PYTHON) -c 'import pathlib; print(*pathlib.Path("dist").glob("*.whl"))'
 
-clean: ## Remove everything that these targets made
-	@$(PYTHON) tools/setup.py clean
+clean: ## remove everything that was built or installed here
+	rm -rf .venv dist build labextension/node_modules labextension/lib labextension/*.tsbuildinfo \
+	  src/swangpu/labextension labextension/ui-tests/test-results labextension/ui-tests/playwright-report .*_cache

