@@ -14,6 +14,7 @@ from ..domain.devices import PoolInventory
 from ..domain.sessions import SessionState
 from ..errors import SwanGpuError
 from ..ports import Backend, Clock
+from .clock import wait_at_most
 
 __all__ = ["PoolWatch"]
 
@@ -84,8 +85,7 @@ class PoolWatch:
             looked = self._clock.monotonic() - self._looked_at <= INTEREST_S
             interested = looked or next(iter(self._state().live()), None) is not None
             timeout = INVENTORY_INTERVAL_S if interested else None
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._look_wake.wait(), timeout)
+            await wait_at_most(self._look_wake, timeout)
             async with self._lock:
                 await asyncio.gather(*(self._ask(backend) for backend in self._backends.values()))
             await self._check_work()

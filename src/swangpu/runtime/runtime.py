@@ -19,6 +19,7 @@ from ..broker.state import Changes
 from ..domain.sessions import Carry, Request, Session, SessionState
 from ..errors import Conflict, NotFound, Refused, SwanGpuError, Unavailable
 from ..ports import Backend, Clock, KernelHost, Ledger
+from .clock import wait_at_most
 from .journal import Journal
 from .pools import PoolWatch
 from .work import Work
@@ -320,15 +321,12 @@ class Runtime:
         deadline = self.clock.monotonic() + timeout_s
         try:
             while (answer := ready()) is None:
+                left_s = deadline - self.clock.monotonic()
+                if left_s <= 0:
+                    text = "The pool is taking long to start it."
+                    raise Conflict(text, hint="It goes on; look again in a minute.", code="starting")
                 woken.clear()
-                try:
-                    await asyncio.wait_for(woken.wait(), max(0.01, deadline - self.clock.monotonic()))
-                except (TimeoutError, asyncio.TimeoutError):
-                    raise Conflict(
-                        "The pool is taking long to start it.",
-                        hint="It goes on; look again in a minute.",
-                        code="starting",
-                    ) from None
+                await wait_at_most(woken, left_s)
             return answer
         finally:
             end()
@@ -336,14 +334,13 @@ class Runtime:
     async def _timer_loop(self) -> None:
         while True:
             deadline = self.broker.next_deadline()
-            wait_s = 3600.0 if deadline is None else max(0.0, deadline - self.now())
             self._timer_wake.clear()
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._timer_wake.wait(), wait_s)
+            if deadline is None or deadline > self.now():
+                await wait_at_most(self._timer_wake, None if deadline is None else min(3600.0, deadline - self.now()))
                 continue
             try:
                 if not await self.handle(ev.Ticked()):
-                    # Rounding can make a deadline come a moment early: never spin on one.
+                    # What is due and brings nothing about must not make this loop spin.
                     await asyncio.sleep(0.05)
             except SwanGpuError as error:
                 log.warning("Time could not be handled: %s", error.detail)

@@ -1,0 +1,176 @@
+"""A ledger in memory that can fail, a backend that can do anything, and kernels that are a dict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from broker.fleet import inventory
+from swangpu.domain.devices import PoolInventory, Share
+from swangpu.domain.records import DemandRecord, JournalEntry, UsageRecord
+from swangpu.domain.sessions import Carry
+from swangpu.errors import LedgerUnavailable, NotFound, PoolUnavailable
+from swangpu.ports import BackendStatus, KernelInfo, StartSpec
+from swangpu.runtime import Runtime
+
+
+class MemoryLedger:
+    """Keeps what it is given; ``full`` makes every write fail."""
+
+    def __init__(self) -> None:
+        self.entries: list[JournalEntry] = []
+        self.usage_records: list[UsageRecord] = []
+        self.demand_records: list[DemandRecord] = []
+        self.snapshot: tuple[int, str] | None = None
+        self.full = False
+
+    def load(self) -> tuple[tuple[int, str] | None, Sequence[JournalEntry]]:
+        after = self.snapshot[0] if self.snapshot else 0
+        return self.snapshot, [e for e in self.entries if e.seq > after]
+
+    def append(
+        self,
+        entries: Sequence[JournalEntry],
+        usage: Sequence[UsageRecord] = (),
+        demand: Sequence[DemandRecord] = (),
+    ) -> None:
+        if self.full:
+            raise LedgerUnavailable("The disk is full.", hint="Make room.")
+        self.entries += entries
+        self.usage_records += usage
+        self.demand_records += demand
+
+    def save_snapshot(self, seq: int, state: str) -> None:
+        if self.full:
+            raise LedgerUnavailable("The disk is full.")
+        self.snapshot = (seq, state)
+
+    def usage(self, by: str, start: float, end: float, user: str | None) -> list[Mapping[str, object]]:
+        return []
+
+    def demand(self, by: str, start: float, end: float, user: str | None) -> list[Mapping[str, object]]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+class TestClock:
+    """Wall time that moves only when told; monotonic time is real, for time-outs."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class ScriptedBackend:
+    """What it is told to be: slow, failing, away."""
+
+    name = "local"
+
+    def __init__(self, clock: TestClock) -> None:
+        self.clock = clock
+        self.running: dict[str, str] = {}
+        self.stopped: list[str] = []
+        self.fail_start = False
+        self.fail_stop = False
+        self.away = False
+        self.started = asyncio.Event()
+        self.may_start = asyncio.Event()
+        self.may_start.set()
+
+    async def inventory(self) -> PoolInventory:
+        if self.away:
+            raise PoolUnavailable("The driver does not answer.", code="driver_not_loaded")
+        return inventory(self.clock.now())
+
+    async def start(self, spec: StartSpec) -> AsyncIterator[str]:
+        yield f"before {spec.session_id}"
+        self.started.set()
+        await self.may_start.wait()
+        if self.fail_start:
+            raise PoolUnavailable("No room on the node.", code="no_room")
+        self.running[spec.session_id] = f"before {spec.session_id}"
+
+    async def status(self, checkpoints: Mapping[str, str]) -> dict[str, BackendStatus]:
+        return {i: BackendStatus("running" if i in self.running else "ended", text="It is gone.") for i in checkpoints}
+
+    async def stop(self, checkpoint: str) -> None:
+        if self.fail_stop:
+            raise PoolUnavailable("The service is away.")
+        session_id = checkpoint.removeprefix("before ")
+        self.running.pop(session_id, None)
+        self.stopped.append(session_id)
+
+    def environment(self, shares: Sequence[Share]) -> dict[str, str | None]:
+        return {"CUDA_VISIBLE_DEVICES": ",".join(s.id for s in shares), "CUDA_MPS_PIPE_DIRECTORY": None}
+
+    async def close(self) -> None:
+        pass
+
+
+class DictKernels:
+    """Kernels that are rows: id to (session id, environment)."""
+
+    def __init__(self, *ids: str) -> None:
+        self.rows: dict[str, tuple[str | None, dict[str, str | None]]] = {i: (None, {}) for i in ids}
+        self.gated: set[str] = set()
+        self.may_attach = asyncio.Event()
+        self.may_attach.set()
+
+    async def attach(self, kernel_id: str, session_id: str, env: Mapping[str, str | None], carry: Carry) -> None:
+        if kernel_id not in self.rows:
+            raise NotFound("There is no such kernel.", code="no_such_kernel")
+        await self.may_attach.wait()
+        self.rows[kernel_id] = (session_id, dict(env))
+
+    async def detach(self, kernel_id: str, session_id: str, carry: Carry) -> None:
+        if kernel_id in self.rows:
+            self.rows[kernel_id] = (None, {})
+
+    async def bind_in_place(self, kernel_id: str, session_id: str, env: Mapping[str, str | None]) -> None:
+        self.rows[kernel_id] = (session_id, dict(env))
+
+    async def preview(self, kernel_id: str) -> Mapping[str, object]:
+        return {}
+
+    async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
+        (self.gated.add if closed else self.gated.discard)(kernel_id)
+
+    def kernels(self) -> list[KernelInfo]:
+        return [KernelInfo(i, s, "idle", f"{i}.ipynb", "python3") for i, (s, _) in self.rows.items()]
+
+    def find(self, path: str) -> str | None:
+        name = path.removesuffix(".ipynb")
+        return name if name in self.rows else None
+
+
+class Site:
+    """All of it together; `restart` is what a kill -9 and a new start leave."""
+
+    def __init__(self) -> None:
+        self.clock = TestClock()
+        self.ledger = MemoryLedger()
+        self.backend = ScriptedBackend(self.clock)
+        self.kernels = DictKernels("fit", "gan", "eda")
+        self.runtime = self._runtime()
+
+    def _runtime(self) -> Runtime:
+        return Runtime(
+            ledger=self.ledger, backends={"local": self.backend}, clock=self.clock, kernels=self.kernels, simulated=True
+        )
+
+    async def crash_and_restart(self) -> None:
+        """Nothing is closed, no snapshot is kept: the tasks are gone and that is all."""
+        old = self.runtime
+        for task in [*old._tasks, *old._work._tasks, *([old._journal._task] if old._journal._task else [])]:
+            task.cancel()
+        self.runtime = self._runtime()
+        await self.runtime.start()
