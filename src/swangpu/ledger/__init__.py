@@ -1,0 +1,1 @@
+"""The journal and the records made from it, in a database."""

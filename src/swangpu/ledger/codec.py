@@ -55,4 +55,6 @@ def decode(text: str, types: Mapping[str, type]) -> Any:
     except KeyError as error:
         raise LedgerUnavailable(f"The ledger holds an unknown {error}.", hint=hint, code="ledger_unreadable") from error
     except (msgspec.MsgspecError, AttributeError, TypeError) as error:
-        raise LedgerUnavailable("The ledger holds an entry that can't be read.", hint=hint, code="ledger_unreadable") from error
+        raise LedgerUnavailable(
+            "The ledger holds an entry that can't be read.", hint=hint, code="ledger_unreadable"
+        ) from error
