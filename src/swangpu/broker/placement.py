@@ -26,12 +26,12 @@ def conflict(a: Share, b: Share) -> bool:
 def free_shares(
     state: BrokerState,
     inventory: PoolInventory,
-    flavor: str,
+    flavor: str | None,
     *,
     barred: frozenset[str] = frozenset(),
     ignoring: frozenset[str] = frozenset(),
 ) -> list[Share]:
-    """The shares of a flavor that could be held now.
+    """The shares of a flavor, or of any, that could be held now.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def free_shares(
     out = []
     blocked = set(inventory.taken) | set(inventory.lost)
     for share in inventory.shares:
-        if share.flavor != flavor or share.id in blocked or share.id in barred:
+        if (flavor is not None and share.flavor != flavor) or share.id in blocked or share.id in barred:
             continue
         if any(held.id not in ignoring and conflict(share, held) for held in state.held_on(share.device_uuid)):
             continue
@@ -56,7 +56,8 @@ def free_shares(
 def choose(free: Sequence[Share], count: int, free_on_device: dict[str, int]) -> tuple[Share, ...] | None:
     """``count`` shares that can be held together, or None.
 
-    The device with the fewest free shares is used first, so that whole devices stay whole. Several shares of one
+    The device with the fewest free shares of any flavor is used first, so that whole devices stay whole and a device
+    that can be had as a whole only is not kept while one that could be shared is taken. Several shares of one
     session go to different devices: two slices of one device are not twice the device.
     """
     chosen: list[Share] = []

@@ -105,7 +105,9 @@ def place(
     """Shares for a request in one candidate, or None."""
     inventory = state.pools[option.pool]
     free = free_shares(state, inventory, option.flavor.name, barred=barred, ignoring=ignoring)
-    return choose(free, request.count, count_by_device(free))
+    if len(free) < request.count:
+        return None
+    return choose(free, request.count, count_by_device(free_shares(state, inventory, None, ignoring=ignoring)))
 
 
 def undoable_in_the_way(state: BrokerState) -> list[Session]:
