@@ -1,0 +1,65 @@
+"""What all benchmarks share: a table on the screen, a JSON with goals at its end."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure and its limit."""
+
+    name: str
+    value: float
+    limit: float
+    unit: str
+
+    @property
+    def holds(self) -> bool:
+        return self.value <= self.limit
+
+
+def quartiles(values: list[float]) -> dict[str, float]:
+    """Median and the middle half."""
+    first, median, third = statistics.quantiles(values, n=4)
+    return {"median": median, "p25": first, "p75": third, "n": len(values)}
+
+
+def finish(name: str, rows: list[dict[str, Any]], goals: list[Goal]) -> None:
+    """Print the table, say which goals do not hold, write the JSON. Never fails a build."""
+    columns = list(rows[0]) if rows else []
+    widths = {c: max(len(c), *(len(_text(row[c])) for row in rows)) for c in columns}
+    print("  ".join(c.ljust(widths[c]) for c in columns))
+    for row in rows:
+        print("  ".join(_text(row[c]).ljust(widths[c]) for c in columns))
+    print()
+    for goal in goals:
+        word = "holds" if goal.holds else "DOES NOT HOLD"
+        print(f"{word:14} {goal.name}: {goal.value:.4g} {goal.unit} (limit {goal.limit:g})")
+    RESULTS.mkdir(exist_ok=True)
+    result = {
+        "benchmark": name,
+        "machine": {"python": platform.python_version(), "system": platform.platform(), "cpus": _cpus()},
+        "rows": rows,
+        "goals": [{**asdict(goal), "holds": goal.holds} for goal in goals],
+    }
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\nwritten to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _cpus() -> int:
+    import os
+
+    return os.cpu_count() or 0
