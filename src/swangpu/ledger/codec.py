@@ -6,6 +6,7 @@ text in every process.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ import msgspec
 from ..errors import LedgerUnavailable
 
 __all__ = ["decode", "encode"]
+
+HINT = "It was written by another version of swangpu, or the file is damaged."
 
 
 def encode(value: object) -> str:
@@ -28,9 +31,23 @@ def encode(value: object) -> str:
     -------
     str
         One line.
+
+    Raises
+    ------
+    LedgerUnavailable
+        It holds infinity or not-a-number, which JSON has no words for.
     """
     fields: Any = msgspec.to_builtins(value)
-    return msgspec.json.encode({"type": type(value).__name__, **fields}, order="deterministic").decode()
+    named = {"type": type(value).__name__, **fields}
+    try:
+        # Not msgspec's encoder: it writes infinity as null, and that can't be read again.
+        return json.dumps(named, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    except ValueError as error:
+        raise LedgerUnavailable(
+            f"{named['type']} holds a number that is not finite.",
+            hint="Look for an infinite limit in the configuration.",
+            code="ledger_not_finite",
+        ) from error
 
 
 def decode(text: str, types: Mapping[str, type]) -> Any:
@@ -47,14 +64,32 @@ def decode(text: str, types: Mapping[str, type]) -> Any:
     LedgerUnavailable
         Not something that this version wrote; the sentence says what it is.
     """
-    hint = "It was written by another version of swangpu, or the file is damaged."
     try:
         fields = msgspec.json.decode(text)
         name = fields.pop("type")
-        return msgspec.convert(fields, types[name], strict=False)
+        value: Any = msgspec.convert(fields, types[name], strict=False)
     except KeyError as error:
-        raise LedgerUnavailable(f"The ledger holds an unknown {error}.", hint=hint, code="ledger_unreadable") from error
-    except (msgspec.MsgspecError, AttributeError, TypeError) as error:
+        raise LedgerUnavailable(f"The ledger holds an unknown {error}.", hint=HINT, code="ledger_unreadable") from error
+    except (msgspec.MsgspecError, AttributeError, TypeError, RecursionError) as error:
         raise LedgerUnavailable(
-            "The ledger holds an entry that can't be read.", hint=hint, code="ledger_unreadable"
+            "The ledger holds an entry that can't be read.", hint=HINT, code="ledger_unreadable"
         ) from error
+    # msgspec drops fields that it does not know. A newer version's fields would then be gone at the next snapshot.
+    if encode(value) != text and (field := _dropped(fields, msgspec.to_builtins(value), name)) is not None:
+        raise LedgerUnavailable(f"The ledger holds an unknown field {field}.", hint=HINT, code="ledger_unreadable")
+    return value
+
+
+def _dropped(written: Any, read: Any, where: str) -> str | None:
+    """The first field that was written and has not been read; fields may have been added since."""
+    if isinstance(written, dict) and isinstance(read, dict):
+        for key, value in written.items():
+            if key not in read:
+                return f"{where}.{key}"
+            if (found := _dropped(value, read[key], f"{where}.{key}")) is not None:
+                return found
+    elif isinstance(written, list) and isinstance(read, list | tuple):
+        for value, other in zip(written, read, strict=False):
+            if (found := _dropped(value, other, f"{where}[]")) is not None:
+                return found
+    return None
