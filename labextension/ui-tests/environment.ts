@@ -1,0 +1,53 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+export const root = resolve(__dirname, '..', '..');
+export const results = join(__dirname, 'test-results');
+export const storageState = join(results, 'login.json');
+
+/** Playwright's workers load the configuration again: what the first process decided reaches them by the environment. */
+function once(name: string, decide: () => string): string {
+  return (process.env[name] ??= decide());
+}
+
+const freePort = `const s = require('net').createServer().listen(0, '127.0.0.1', () => {
+  console.log(s.address().port); s.close(); });`;
+
+export const port = once('SWANGPU_UI_PORT', () => execFileSync(process.execPath, ['-e', freePort]).toString().trim());
+export const token = once('SWANGPU_UI_TOKEN', () => 'ui-tests');
+export const baseURL = once('TARGET_URL', () => `http://127.0.0.1:${port}`);
+
+const whereGalataIs = 'import jupyterlab.galata as g; print(g.__path__[0])';
+
+/** A new home, with the settings that Galata needs. */
+export const home = once('SWANGPU_UI_HOME', () => {
+  const made = mkdtempSync(join(tmpdir(), 'swangpu-ui-'));
+  const config = join(made, '.jupyter');
+  mkdirSync(config);
+  mkdirSync(join(made, 'work'));
+  const helpers = execFileSync(join(root, '.venv', 'bin', 'python'), ['-c', whereGalataIs]).toString().trim();
+  const settings = { LabApp: { expose_app_in_browser: true, extra_labextensions_path: [helpers] } };
+  writeFileSync(join(config, 'jupyter_lab_config.json'), JSON.stringify(settings));
+  return made;
+});
+
+const usualPlaces = [
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/usr/bin/google-chrome-stable',
+  '/Applications/Chromium.app/Contents/MacOS/Chromium',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'
+];
+
+/** The installed Chromium; undefined leaves the choice to Playwright. */
+export const chromium = process.env.SWANGPU_CHROMIUM ?? usualPlaces.find(place => existsSync(place));
+
+/** Debian's launcher script needs grep and sed, whatever the caller's PATH. */
+export const browserPath = [process.env.PATH, '/usr/bin', '/bin'].filter(Boolean).join(':');
+
+export const serverCommand =
+  process.env.SWANGPU_UI_SERVER ??
+  `"${join(root, '.venv', 'bin', 'swangpu')}" demo --no-browser --port ${port} --token ${token}`;

@@ -1,0 +1,45 @@
+import base from '@jupyterlab/galata/lib/playwright-config';
+import type { PlaywrightTestConfig } from '@playwright/test';
+import { join } from 'node:path';
+
+import { baseURL, browserPath, chromium, home, results, root, serverCommand, storageState, token } from './environment';
+
+const config: PlaywrightTestConfig = {
+  ...base,
+  testDir: __dirname,
+  outputDir: join(results, 'out'),
+  globalSetup: join(__dirname, 'login.ts'),
+  timeout: 120_000,
+  expect: { timeout: 15_000 },
+  retries: 0,
+  workers: 1,
+  reporter: [['list']],
+  webServer: {
+    command: serverCommand,
+    cwd: join(home, 'work'),
+    env: { HOME: home, PATH: [join(root, '.venv', 'bin'), process.env.PATH].join(':') },
+    url: `${baseURL}/api`,
+    timeout: 120_000,
+    reuseExistingServer: false,
+    gracefulShutdown: { signal: 'SIGTERM', timeout: 10_000 },
+    stdout: 'ignore',
+    stderr: process.env.SWANGPU_UI_LOG ? 'pipe' : 'ignore'
+  },
+  use: {
+    ...base.use,
+    baseURL,
+    storageState,
+    extraHTTPHeaders: { Authorization: `token ${token}` },
+    viewport: { width: 1280, height: 900 },
+    trace: 'off',
+    video: 'off', // it would need a program that only Playwright's own browsers bring
+    launchOptions: {
+      ...(chromium ? { executablePath: chromium } : {}),
+      env: { HOME: home, PATH: browserPath },
+      args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-sync',
+        '--disable-background-networking', '--disable-component-update']
+    }
+  }
+};
+
+export default config;
