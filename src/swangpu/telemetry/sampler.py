@@ -1,0 +1,341 @@
+"""One reader of the driver, for everybody who looks.
+
+::
+
+    sampler = Sampler(driver, clock)          # starts no thread and calls nothing
+    with sampler.watch():                     # somebody looks: a reading each second
+        sampler.snapshot.samples[uuid]
+    with sampler.watch("session"):            # only a session is active: a reading every 10 s
+        ...
+    stop = sampler.subscribe(callback)        # called with each Snapshot, on the sampler's thread
+    future = sampler.refresh(max_age_s=2.0)   # a reading now; asyncio.wrap_future(future) on the loop
+    sampler.close()
+
+Nobody looking and no session active: no call of the driver, no wake-up.
+
+The driver is called on one thread, the reader; another, the conductor, gives it one call at a time and waits for the
+answer. A call that takes longer than ``hang_s`` is given up: its thread is left behind, a new reader goes on without
+that device, and the device is said to be silent (``Snapshot.silent_since``) until a probe on a thread of its own gets
+an answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
+from typing import Literal
+
+from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
+from ..ports import Clock, GpuDriver
+from .caller import Caller, NotAnswered
+from .history import History
+from .reading import nothing
+
+__all__ = ["Sampler", "Snapshot", "Watch"]
+
+log = logging.getLogger(__name__)
+
+Pace = Literal["look", "session"]
+
+#: what calls are about when they are not about one device
+_OPEN, _LIST = "open", "list"
+
+_NOT_YET = DriverStatus("not_answering", "The driver has not been asked yet.", "Wait a moment.")
+_SILENT = DriverStatus(
+    "not_answering",
+    "The GPU driver does not answer.",
+    "Other pools work. It is asked again every now and then; nvidia-smi and the system's log tell more.",
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One reading of everything; never changed once made.
+
+    Attributes
+    ----------
+    status : DriverStatus
+    devices : mapping of str to DeviceInfo
+        By UUID. One that does not answer has a ``lost_reason``.
+    samples : mapping of str to Sample
+        By UUID, of devices and of MIG devices.
+    as_of : float
+        Unix seconds; 0 before the first reading.
+    silent_since : mapping of str to float
+        UUIDs of devices that do not answer in time, and since when (Unix seconds).
+    number : int
+        Counts readings.
+    """
+
+    status: DriverStatus = _NOT_YET
+    devices: Mapping[str, DeviceInfo] = field(default_factory=lambda: MappingProxyType({}))
+    samples: Mapping[str, Sample] = field(default_factory=lambda: MappingProxyType({}))
+    as_of: float = 0.0
+    silent_since: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    number: int = 0
+    simulated: bool = False
+
+
+class Watch:
+    """Keeps readings coming until closed; a context manager. Closing twice is once."""
+
+    def __init__(self, sampler: Sampler, pace: Pace) -> None:
+        self._sampler: Sampler | None = sampler
+        self.pace: Pace = pace
+
+    def close(self) -> None:
+        """No longer look."""
+        sampler, self._sampler = self._sampler, None
+        if sampler is not None:
+            sampler._unwatch(self.pace)
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Sampler:
+    """Reads a driver for everybody who looks.
+
+    Parameters
+    ----------
+    driver : GpuDriver
+    clock : Clock
+    look_interval_s, session_interval_s : float
+        Seconds between readings while somebody looks, and while only sessions are active.
+    list_interval_s : float
+        Seconds after which the list of devices is read again (MIG devices come and go).
+    hang_s : float
+        A call of the driver that takes longer is given up.
+    retry_s : tuple of float
+        Shortest and longest pause, in seconds, before a silent device is probed again.
+    history : History, optional
+    """
+
+    def __init__(
+        self,
+        driver: GpuDriver,
+        clock: Clock,
+        *,
+        look_interval_s: float = 1.0,
+        session_interval_s: float = 10.0,
+        list_interval_s: float = 10.0,
+        hang_s: float = 3.0,
+        retry_s: tuple[float, float] = (5.0, 300.0),
+        history: History | None = None,
+    ) -> None:
+        self.history = history if history is not None else History(step_s=look_interval_s)
+        self._driver = driver
+        self._clock = clock
+        self._interval_s: dict[Pace, float] = {"look": look_interval_s, "session": session_interval_s}
+        self._list_interval_s = list_interval_s
+        self._caller = Caller(clock, hang_s=hang_s, retry_s=retry_s)
+        self._snapshot = Snapshot(simulated=driver.simulated)
+        self._watching: dict[Pace, int] = {"look": 0, "session": 0}
+        self._waiting: list[Future[Snapshot]] = []
+        self._subscribers: list[Callable[[Snapshot], None]] = []
+        self._wake = threading.Condition()
+        self._conductor: threading.Thread | None = None
+        self._closed = False
+        self._listed: Sequence[DeviceInfo] = ()
+        self._listed_at = float("-inf")
+        self._list_due = True
+        self._failed = False
+
+    # -- for everybody ----------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest reading. Calls nothing and never blocks."""
+        return self._snapshot
+
+    def watch(self, pace: Pace = "look") -> Watch:
+        """Look: readings come until the answer is closed (it is a context manager)."""
+        with self._wake:
+            self._watching[pace] += 1
+            self._start()
+        return Watch(self, pace)
+
+    def subscribe(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
+        """Have each reading handed over, on the sampler's thread; the answer ends it.
+
+        Subscribing is not watching: it does not make readings come. The callback must be quick and hop to its own
+        thread (``loop.call_soon_threadsafe``).
+        """
+        with self._wake:
+            self._subscribers.append(callback)
+
+        def stop() -> None:
+            with self._wake, suppress(ValueError):
+                self._subscribers.remove(callback)
+
+        return stop
+
+    def refresh(self, max_age_s: float = 0.0) -> Future[Snapshot]:
+        """A reading not older than ``max_age_s`` seconds, the list of devices included.
+
+        The future always gets a snapshot, after at most a few times ``hang_s``: a driver that does not answer is in its
+        status.
+        """
+        future: Future[Snapshot] = Future()
+        with self._wake:
+            fresh = self._snapshot.number and self._clock.now() - self._snapshot.as_of <= max_age_s
+            if self._closed or fresh:
+                future.set_result(self._snapshot)
+            else:
+                self._waiting.append(future)
+                self._start()
+        return future
+
+    def close(self) -> None:
+        """Stop reading and let go of the driver. Does not wait for a call that hangs."""
+        with self._wake:
+            if self._closed:
+                return
+            self._closed = True
+            self._wake.notify_all()
+            conductor = self._conductor
+            if conductor is None:
+                self._resolve(self._waiting)
+        if conductor is not None and conductor is not threading.current_thread():
+            conductor.join(2.0)
+
+    # -- the conductor ----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Called with the lock held."""
+        if self._conductor is None and not self._closed:
+            self._conductor = threading.Thread(target=self._conduct, name="swangpu-sampler", daemon=True)
+            self._conductor.start()
+        self._wake.notify_all()
+
+    def _unwatch(self, pace: Pace) -> None:
+        with self._wake:
+            self._watching[pace] -= 1
+            self._wake.notify_all()
+
+    def _interval(self) -> float | None:
+        for pace in ("look", "session"):
+            if self._watching[pace]:
+                return self._interval_s[pace]
+        return None
+
+    def _conduct(self) -> None:
+        last = float("-inf")
+        while self._sleep_until_due(last):
+            last = self._clock.monotonic()
+            with self._wake:
+                waiting, self._waiting = self._waiting, []
+            self._list_due = self._list_due or bool(waiting)
+            try:
+                self._publish(self._read())
+            except Exception:  # a driver that raises breaks its promise; the next reading may still work
+                log.log(logging.DEBUG if self._failed else logging.ERROR, "The sampler failed", exc_info=True)
+                self._failed = True
+            self._resolve(waiting)
+        self._caller.stop(self._driver.close)
+        with self._wake:
+            self._resolve(self._waiting)
+
+    def _resolve(self, waiting: list[Future[Snapshot]]) -> None:
+        for future in waiting:
+            if future.set_running_or_notify_cancel():  # an asyncio timeout cancels it
+                future.set_result(self._snapshot)
+
+    def _sleep_until_due(self, last: float) -> bool:
+        """Whether there is something to read; False once closed. With nobody looking it sleeps without a timeout."""
+        with self._wake:
+            while not self._closed:
+                if self._waiting:
+                    return True
+                interval = self._interval()
+                left = None if interval is None else last + interval - self._clock.monotonic()
+                if left is not None and left <= 0:
+                    return True
+                self._wake.wait(left)
+            return False
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        for uuid, sample in snapshot.samples.items():
+            self.history.add(
+                uuid,
+                sample.taken_at,
+                utilization_percent=sample.utilization_percent,
+                memory_used_bytes=sample.memory_used_bytes,
+                power_mw=sample.power_mw,
+                missing=dict(sample.missing),
+            )
+        with self._wake:
+            subscribers = tuple(self._subscribers)
+        for callback in subscribers:
+            try:
+                callback(snapshot)
+            except Exception:
+                log.exception("A subscriber of the sampler failed")
+
+    # -- one reading ------------------------------------------------------------------------------
+
+    def _read(self) -> Snapshot:
+        self._caller.begin_round()
+        status = self._ask_status()
+        if status.ok:
+            status = self._list(status)
+        devices: dict[str, DeviceInfo] = {}
+        samples: dict[str, Sample] = {}
+        for info in self._listed:
+            reason = info.lost_reason
+            if not status.ok:
+                reason = reason or ("not_answering" if status.code == "not_answering" else "lost")
+            found: Sequence[Sample] = ()
+            if reason is None:
+                try:
+                    found = self._caller.ask(info.uuid, partial(self._driver.sample, info.uuid))
+                except NotAnswered:
+                    reason = "not_answering"
+            if reason is not None:
+                now = self._clock.now()
+                found = [nothing(u, now, reason) for u in (info.uuid, *(m.uuid for m in info.mig_devices))]
+            devices[info.uuid] = replace(info, lost_reason=reason)
+            samples.update((s.uuid, s) for s in found)
+        if any(d.lost_reason for d in devices.values()):
+            self._list_due = self._list_due or self._listed_at + self._list_interval_s / 2 < self._clock.monotonic()
+        return Snapshot(
+            status=status,
+            devices=MappingProxyType(devices),
+            samples=MappingProxyType(samples),
+            as_of=self._clock.now(),
+            silent_since=MappingProxyType({u: t for u, t in self._caller.silent_since().items() if u in devices}),
+            number=self._snapshot.number + 1,
+            simulated=self._driver.simulated,
+        )
+
+    def _ask_status(self) -> DriverStatus:
+        try:
+            return self._caller.ask(_OPEN, self._driver.open)
+        except NotAnswered:
+            return _SILENT
+
+    def _list(self, status: DriverStatus) -> DriverStatus:
+        """Read the list of devices when that is due.
+
+        Not while a device is silent: listing would call into it and hang as well.
+        """
+        now = self._clock.monotonic()
+        due = self._list_due or now - self._listed_at >= self._list_interval_s
+        if not due or (self._listed and self._caller.silent_since().keys() - {_LIST}):
+            return status
+        try:
+            self._listed = self._caller.ask(_LIST, self._driver.devices)
+        except NotAnswered:
+            return status if self._listed else _SILENT
+        self._listed_at, self._list_due = now, False
+        return self._ask_status()
