@@ -1,0 +1,344 @@
+// Generated from src/swangpu/wire.py by `python -m swangpu.wire_ts --write`. Do not edit.
+
+/** The kernel to put on a session: by notebook path or by kernel id, one of the two. */
+export interface Attach {
+  path?: string | null;
+  kernel_id?: string | null;
+  carry?: 'all' | 'none';
+}
+
+/** Body of `POST /sessions/{id}/attach`. `in_place`: the kernel has put itself on the share already. */
+export interface AttachRequest {
+  path?: string | null;
+  kernel_id?: string | null;
+  carry?: 'all' | 'none';
+  in_place?: boolean;
+}
+
+/** Documentation only: collections answer `{"items": [...], "as_of": t}`. */
+export interface Collection {
+  items: unknown[];
+  as_of: number;
+}
+
+export interface Demand {
+  items: DemandRow[];
+  as_of: number;
+}
+
+export interface DemandRow {
+  key: string;
+  looked: number;
+  granted: number;
+  refused: number;
+  given_up: number;
+  unclaimed: number;
+  settled: number;
+  failed: number;
+  waited_p50_s: number | null;
+  waited_p90_s: number | null;
+}
+
+/** Body of `POST /sessions/{id}/detach`; no kernel means all of them. */
+export interface DetachRequest {
+  kernel_id?: string | null;
+  carry?: 'all' | 'none';
+}
+
+export interface Device {
+  uuid: string;
+  index: number;
+  name: string;
+  memory_bytes: number;
+  pool: string;
+  simulated: boolean;
+  mig_devices: MigDeviceView[];
+  sample: SampleView | null;
+  lost: ReasonView | null;
+}
+
+export interface Devices {
+  items: Device[];
+  as_of: number;
+  driver: ReasonView | null;
+}
+
+/** The body of calls that take none. */
+export type Empty = Record<string, never>;
+
+/** The first thing that will end a session, as far as is known. */
+export interface Ends {
+  at: number;
+  cause: 'claim_window' | 'kernel_idle_limit' | 'lease' | 'linger' | 'reservation' | 'server_idle_limit';
+}
+
+/** Waiting time in seconds: half of the cases under `p50_s`, nine of ten under `p90_s`. */
+export interface Estimate {
+  p50_s: number;
+  p90_s: number;
+  basis: string;
+}
+
+/** Why a session is where it is: the numbers behind the sentence. */
+export interface Explanation {
+  session_id: string;
+  reason: ReasonView;
+  queue_position: number | null;
+  queue_length: number | null;
+  ahead: string[];
+  estimate: Estimate | null;
+  candidates: FlavorView[];
+  next_free_at: number[];
+}
+
+/** Body of `POST /sessions/{id}/extend`. */
+export interface ExtendRequest {
+  duration_s?: number;
+}
+
+/** One flavor in one pool, counted in shares. `busy`, `held_idle` and `taken` add to `total` with `free`. */
+export interface FlavorView {
+  name: string;
+  title: string;
+  memory_bytes: number;
+  kind: string;
+  total: number;
+  free: number;
+  busy: number;
+  held_idle: number;
+  taken: number;
+  queued: number;
+  cost_per_hour: number | null;
+  currency: string | null;
+}
+
+/** `event: hello`, the first event of a stream: `snapshot` true when what follows is a snapshot, not a continuation. */
+export interface Hello {
+  epoch: string;
+  snapshot: boolean;
+  server: string;
+  simulated: boolean;
+}
+
+/** A down-sampled series: parallel lists, null where nothing is known; `_max` keeps the peaks. */
+export interface History {
+  subject: string;
+  interval_s: number;
+  times: number[];
+  utilization_percent: (number | null)[];
+  utilization_percent_max: (number | null)[];
+  memory_used_bytes: (number | null)[];
+  memory_used_bytes_max: (number | null)[];
+  missing: Record<string, string>;
+}
+
+/** What attaching would do to a kernel. Answer of `GET /kernels/preview`. */
+export interface KernelPreview {
+  kernel_id: string;
+  restart_needed: boolean;
+  carry_supported: boolean;
+  carried: string[];
+  left: NameAndWhy[];
+  stack: StackFinding[];
+  warning: ReasonView | null;
+}
+
+export interface MigDeviceView {
+  uuid: string;
+  profile: string;
+  memory_bytes: number;
+  sample: SampleView | null;
+}
+
+export interface NameAndWhy {
+  name: string;
+  why: string;
+}
+
+/** Something a person should know, with what can be done about it. */
+export interface Notice {
+  id: string;
+  at: number;
+  code: string;
+  level: 'error' | 'info' | 'success' | 'warning';
+  text: string;
+  params: Record<string, string | number | number | null>;
+  session_id: string | null;
+  actions: string[];
+}
+
+/** `event: notices`. */
+export interface NoticesEvent {
+  as_of: number;
+  items: Notice[];
+}
+
+/** One line of the answer to "where can I get this?". */
+export interface Offer {
+  pool: string;
+  pool_title: string;
+  flavor: string;
+  title: string;
+  memory_bytes: number;
+  free: number;
+  total: number;
+  estimate: Estimate | null;
+  cost_per_hour: number | null;
+  currency: string | null;
+  as_of: number;
+  simulated: boolean;
+  capacity_id: string;
+}
+
+export interface Offers {
+  items: Offer[];
+  as_of: number;
+}
+
+export interface Pool {
+  name: string;
+  title: string;
+  managed: boolean;
+  available: boolean;
+  reason: ReasonView | null;
+  hint: string | null;
+  simulated: boolean;
+  as_of: number;
+  flavors: FlavorView[];
+}
+
+export interface Pools {
+  items: Pool[];
+  as_of: number;
+}
+
+/** `event: pools`. */
+export interface PoolsEvent {
+  as_of: number;
+  items: Pool[];
+}
+
+/** RFC 9457 problem details. */
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  code: string;
+  detail: string;
+  hint: string;
+  params: Record<string, unknown>;
+}
+
+/** Why something is so: a code to translate, its numbers, and the English sentence. */
+export interface ReasonView {
+  code: string;
+  params: Record<string, string | number | number | null>;
+  text: string;
+}
+
+/** One reading. A field that is null has its reason in `missing`. */
+export interface SampleView {
+  taken_at: number;
+  utilization_percent: number | null;
+  memory_used_bytes: number | null;
+  memory_total_bytes: number | null;
+  power_mw: number | null;
+  temperature_c: number | null;
+  process_count: number | null;
+  missing: Record<string, string>;
+}
+
+/** Body of `POST /sessions`: flavor or memory, one of the two; empty `pools` means any, first wins. */
+export interface SessionRequest {
+  kind?: 'cluster' | 'job' | 'kernel' | 'server';
+  flavor?: string | null;
+  memory_bytes?: number | null;
+  count?: number;
+  duration_s?: number | null;
+  pools?: string[];
+  project?: string | null;
+  purpose?: string | null;
+  attach?: Attach | null;
+  on_ready?: 'hold' | 'notify';
+  options?: Record<string, string>;
+}
+
+/** One session, as its owner or an operator sees it. `actions` are the calls that would work now. */
+export interface SessionView {
+  id: string;
+  kind: 'cluster' | 'job' | 'kernel' | 'server';
+  state: 'active' | 'ended' | 'ending' | 'paused' | 'queued' | 'ready';
+  end_reason: string | null;
+  reason: ReasonView | null;
+  pool: string | null;
+  flavor: string | null;
+  title: string;
+  count: number;
+  memory_bytes: number | null;
+  duration_s: number;
+  created_at: number;
+  started_at: number | null;
+  claim_by: number | null;
+  ends: Ends | null;
+  lease_until: number | null;
+  idle_since: number | null;
+  queue_position: number | null;
+  queue_length: number | null;
+  estimate: Estimate | null;
+  shares: ShareView[];
+  kernel_ids: string[];
+  path: string | null;
+  user: string;
+  actions: string[];
+  undo_until: number | null;
+  simulated: boolean;
+  purpose: string | null;
+  project: string | null;
+  warning: ReasonView | null;
+  environment: Record<string, string>;
+}
+
+export interface Sessions {
+  items: SessionView[];
+  as_of: number;
+}
+
+/** `event: sessions`: all of a person's sessions that are not long ended. */
+export interface SessionsEvent {
+  as_of: number;
+  items: SessionView[];
+}
+
+export interface ShareView {
+  id: string;
+  device_uuid: string;
+  mig_uuid: string | null;
+  profile: string | null;
+}
+
+/** A GPU library found in the kernel's environment: `cuda` false means that it cannot use a GPU. */
+export interface StackFinding {
+  package: string;
+  version: string | null;
+  cuda: boolean | null;
+  text: string;
+}
+
+/** `event: telemetry`: latest samples by device or MIG UUID, and by session id what a session uses. */
+export interface TelemetryEvent {
+  as_of: number;
+  samples: Record<string, SampleView>;
+  sessions: Record<string, SampleView>;
+}
+
+export interface Usage {
+  items: UsageRow[];
+  as_of: number;
+}
+
+export interface UsageRow {
+  key: string;
+  sessions: number;
+  held_gpu_s: number;
+  busy_s: number | null;
+}
