@@ -130,6 +130,8 @@ class KernelInfo:
     kernel_name: str
     agent_pid: int | None = None
     gated: bool = False
+    #: the process to which what the kernel uses of a device is counted, with its children
+    pid: int | None = None
 
 
 class KernelHost(Protocol):

@@ -60,9 +60,18 @@ class Election:
         self._fd = fd
         return True
 
-    async def lead(self) -> None:
-        """Wait until the lock is ours."""
-        while not self.try_lead():
+    async def win(self, settle_s: float | None = None) -> bool:
+        """Wait for the lock, for at most ``settle_s`` seconds, or until it is ours.
+
+        There is no event for a dropped ``flock``: asking again is all that can be done.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if settle_s is None else loop.time() + settle_s
+        while True:
+            if self.try_lead():
+                return True
+            if deadline is not None and loop.time() >= deadline:
+                return False
             await asyncio.sleep(RETRY_S)
 
     def publish(self, leader: Leader) -> None:

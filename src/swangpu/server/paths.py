@@ -31,7 +31,9 @@ def local_runtime_dir(configured: str = "") -> Path:
     # A directory in /tmp could have been put there by somebody else, to read what we write.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise Misconfigured(
-            f"{path} does not belong to you.", hint="Set SwanGpu.runtime_dir to a directory of yours.", trait="runtime_dir"
+            f"{path} does not belong to you.",
+            hint="Set SwanGpu.runtime_dir to a directory of yours.",
+            trait="runtime_dir",
         )
     path.chmod(0o700)
     return path

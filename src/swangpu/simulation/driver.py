@@ -97,6 +97,12 @@ class SimulatedDriver:
             self._bound.pop(pid, None)
             self._cpu.pop(pid, None)
 
+    def rebind(self, bound: dict[int, str]) -> None:
+        """These processes, and no others, compute now, each on its device or MIG device."""
+        with self._lock:
+            self._bound = dict(bound)
+            self._cpu = {pid: seen for pid, seen in self._cpu.items() if pid in bound}
+
     def lose(self, uuid: str, reason: str = "GPU is lost") -> None:
         """The device stops answering."""
         with self._lock:

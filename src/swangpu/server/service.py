@@ -1,0 +1,228 @@
+"""Puts the parts of one server together, late: nothing is loaded before somebody asks or something runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..broker.policy import Policy
+from ..domain.sessions import SessionState
+from ..errors import Unavailable
+from ..ports import GpuDriver, KernelHost
+from ..runtime import Runtime, SystemClock
+from .election import Election, Leader
+from .paths import ledger_path
+
+if TYPE_CHECKING:
+    from ..backends.flavors import LocalPoolConfig
+    from ..telemetry.sampler import Sampler
+    from .telemetry import SiteTelemetry
+
+__all__ = ["Service", "Settings"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the traits say, as plain values.
+
+    Attributes
+    ----------
+    owner : str
+        Whose server this is: everybody who is let in acts as this person.
+    url, token : str
+        Where other servers and kernels of this user reach our API, and with what.
+    """
+
+    owner: str
+    url: str
+    token: str
+    data_dir: Path
+    runtime_dir: Path
+    simulated: bool = False
+    policy: Policy = field(default_factory=Policy)
+    pool: LocalPoolConfig | None = None
+
+
+class Service:
+    """This server's part: the leader's broker, or the way to it.
+
+    Parameters
+    ----------
+    settings : Settings
+    kernels : KernelHost
+    """
+
+    def __init__(self, settings: Settings, kernels: KernelHost) -> None:
+        self.settings = settings
+        self.kernels = kernels
+        self._election = Election(settings.runtime_dir)
+        self._runtime: Runtime | None = None
+        self._sampler: Sampler | None = None
+        self._driver: GpuDriver | None = None
+        self._starting = asyncio.Lock()
+        self._takeover: asyncio.Task[None] | None = None
+        self._withdraw: Callable[[], None] | None = None
+        self._closed = False
+
+    @property
+    def running(self) -> Runtime | None:
+        """The runtime, when it runs here."""
+        return self._runtime
+
+    async def place(self) -> Runtime | Leader:
+        """Where the broker is: here, started now if need be, or at the leader.
+
+        Raises
+        ------
+        Unavailable
+            Neither: the leader has just died, or starts; in a moment it will be known.
+        LedgerUnavailable
+        """
+        if self._runtime is not None:
+            return self._runtime
+        async with self._starting:
+            if self._runtime is not None:
+                return self._runtime
+            if self._closed:
+                raise Unavailable("This server is shutting down.", code="shutting_down")
+            if await self._election.win(settle_s=0.0):
+                return await self._start()
+            leader = self._election.leader()
+            if self._takeover is None:
+                self._takeover = asyncio.create_task(self._take_over())
+            if leader is None or leader.pid == os.getpid():
+                raise Unavailable(
+                    "Another server of yours is just starting.", hint="Try again in a second.", code="starting"
+                )
+            return leader
+
+    async def close(self) -> None:
+        """Leave kernels and work running; let another server of this user lead."""
+        self._closed = True
+        if self._takeover is not None:
+            self._takeover.cancel()
+            await asyncio.gather(self._takeover, return_exceptions=True)
+        if self._withdraw is not None:
+            self._withdraw()
+        if self._runtime is not None:
+            runtime, self._runtime = self._runtime, None
+            if runtime.telemetry is not None:
+                runtime.telemetry.close()
+            await runtime.stop()
+        if self._sampler is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._sampler.close)
+        self._election.resign()
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    async def _take_over(self) -> None:
+        """A follower waits for the leader to go, and then starts from the ledger."""
+        await self._election.win(settle_s=None)
+        async with self._starting:
+            if self._runtime is None and not self._closed:
+                with contextlib.suppress(Unavailable):
+                    await self._start()
+                    log.info("swangpu: this server leads now")
+
+    async def _start(self) -> Runtime:
+        from ..backends.local import LocalBackend, LocalPoolConfig
+        from ..ledger.store import SqlLedger
+        from ..telemetry.sampler import Sampler
+        from .telemetry import SiteTelemetry
+
+        settings, clock = self.settings, SystemClock()
+        self._driver = self._make_driver(clock)
+        self._sampler = Sampler(self._driver, clock)
+        pool = settings.pool or LocalPoolConfig()
+        backend = LocalBackend(pool, self._sampler, own_pids=self._own_pids)
+        runtime = Runtime(
+            ledger=SqlLedger(ledger_path(settings.data_dir, socket.gethostname())),
+            backends={pool.name: backend},
+            clock=clock,
+            policy=settings.policy,
+            kernels=self.kernels,
+            simulated=settings.simulated,
+        )
+
+        def holding() -> list[object]:
+            held = (SessionState.ACTIVE, SessionState.PAUSED)
+            return [s for s in runtime.broker.state.live() if s.state in held]
+
+        telemetry: SiteTelemetry = SiteTelemetry(self._sampler, holding)  # type: ignore[arg-type]
+        runtime.telemetry = telemetry
+        try:
+            await runtime.start()
+        except BaseException:
+            telemetry.close()
+            self._election.resign()
+            raise
+        self._runtime = runtime
+        self._election.publish(Leader(settings.url, settings.token, os.getpid()))
+
+        def changed(_: object = None) -> None:
+            telemetry.watch_sessions(bool(holding()))
+            self._bind_simulated()
+
+        runtime.subscribe(changed)
+        changed()
+        return runtime
+
+    def _make_driver(self, clock: SystemClock) -> GpuDriver:
+        if self.settings.simulated:
+            from ..simulation.driver import SimulatedDriver
+            from ..simulation.fleet import demo_fleet
+
+            return SimulatedDriver(demo_fleet(), clock)
+        from ..telemetry.nvml import NvmlDriver
+
+        return NvmlDriver()
+
+    def _own_pids(self) -> set[int]:
+        """The processes that are ours: what they use of a device is not taken by others."""
+        pids = {pid for pids in self._session_pids().values() for pid in pids}
+        return pids | _descendants(pids)
+
+    def _session_pids(self) -> dict[str, list[int]]:
+        """Session id to the processes that compute for it."""
+        out: dict[str, list[int]] = {}
+        for kernel in self.kernels.kernels():
+            if kernel.session_id is not None and kernel.pid is not None:
+                out.setdefault(kernel.session_id, []).append(kernel.pid)
+        if self._runtime is not None:
+            for session in self._runtime.broker.state.live():
+                pid = dict(session.request.options).get("pid", "")
+                if pid.isdecimal():
+                    out.setdefault(session.id, []).append(int(pid))
+        return out
+
+    def _bind_simulated(self) -> None:
+        """Tell the simulated driver which processes compute where; a real one sees that itself."""
+        from ..simulation.driver import SimulatedDriver
+
+        if not isinstance(self._driver, SimulatedDriver) or self._runtime is None:
+            return
+        bound: dict[int, str] = {}
+        pids = self._session_pids()
+        for session in self._runtime.broker.state.live():
+            for share in session.shares[:1]:
+                bound.update({pid: share.mig_uuid or share.device_uuid for pid in pids.get(session.id, [])})
+        self._driver.rebind(bound)
+
+
+def _descendants(pids: set[int]) -> set[int]:
+    import psutil
+
+    out: set[int] = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            out.update(child.pid for child in psutil.Process(pid).children(recursive=True))
+    return out
