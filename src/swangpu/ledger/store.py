@@ -7,8 +7,9 @@ of a notebook server should wait for.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
-import time
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from ..domain.records import DemandRecord, JournalEntry, UsageRecord
 from ..errors import LedgerUnavailable
-from . import reports
+from . import reports, sqlite
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
 __all__ = ["SqlLedger"]
 
@@ -37,6 +38,11 @@ class SqlLedger:
     path : Path
         The SQLite file. It is opened at the first call, on the thread that makes it, which must then make all.
 
+    Attributes
+    ----------
+    put_aside : Path or None
+        A damaged file that `load` put aside, to be told to the person.
+
     Notes
     -----
     One connection, ``locking_mode=EXCLUSIVE`` and ``journal_mode=TRUNCATE``: no shared memory, so it is safe on a
@@ -45,22 +51,24 @@ class SqlLedger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._engine: Engine | None = None
         self._connection: Connection | None = None
-        #: a damaged file that was put aside, to be told to the person
         self.put_aside: Path | None = None
 
     def load(self) -> tuple[tuple[int, str] | None, Sequence[JournalEntry]]:
-        import sqlalchemy as sa
-
-        from . import tables as t
-
+        try:
+            with self._transaction() as db:
+                return _load(db)
+        except LedgerUnavailable as error:
+            # Only here. Later the caller has its state in memory, and a journal that begins in its middle is worth
+            # nothing.
+            if error.__cause__ is None or not sqlite.is_damage(error.__cause__):
+                raise
+        try:
+            self.put_aside = sqlite.put_aside(self._path)
+        except OSError as error:
+            raise sqlite.explain(error) from error
         with self._transaction() as db:
-            row = db.execute(sa.select(t.snapshot).order_by(t.snapshot.c.seq.desc()).limit(1)).one_or_none()
-            after = row.seq if row is not None else 0
-            found = db.execute(sa.select(t.journal).where(t.journal.c.seq > after).order_by(t.journal.c.seq))
-            entries = [JournalEntry(r.seq, r.now, r.policy_version, r.event, r.commands) for r in found]
-        return ((row.seq, row.state) if row is not None else None), entries
+            return _load(db)
 
     def append(
         self,
@@ -89,7 +97,7 @@ class SqlLedger:
 
         with self._transaction() as db:
             db.execute(sa.delete(t.snapshot).where(t.snapshot.c.seq == seq))
-            db.execute(sa.insert(t.snapshot), [{"seq": seq, "state": state}])
+            db.execute(sa.insert(t.snapshot), [{"seq": seq, "sha256": _digest(state), "state": state}])
             kept = db.execute(sa.select(t.snapshot.c.seq).order_by(t.snapshot.c.seq.desc()).limit(KEPT_SNAPSHOTS))
             oldest = min(row.seq for row in kept)
             db.execute(sa.delete(t.snapshot).where(t.snapshot.c.seq < oldest))
@@ -105,11 +113,8 @@ class SqlLedger:
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            sqlite.close(self._connection)
             self._connection = None
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -122,83 +127,69 @@ class SqlLedger:
             db = self._open()
             with db.begin():
                 yield db
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except (sa.exc.SQLAlchemyError, sqlite3.Error, sqlite.Damaged, OSError) as error:
             # The connection may be in any state after a disk error: a new one is made next time.
-            with contextlib.suppress(Exception):
-                self.close()
-            raise _unavailable(error) from error
+            self.close()
+            raise sqlite.explain(error) from error
 
     def _open(self) -> Connection:
-        if self._connection is not None:
-            return self._connection
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.touch(mode=0o600)
-        try:
-            self._connection = self._connect()
-        except Exception as error:
-            self.close()
-            if not _damaged(error):
+        if self._connection is None:
+            sqlite.prepare(self._path)
+            db = sqlite.connect(self._path)
+            try:
+                _check_schema(db)
+            except BaseException:
+                sqlite.close(db)
                 raise
-            self._put_aside()
-            self._connection = self._connect()
+            self._connection = db
         return self._connection
 
-    def _connect(self) -> Connection:
-        import sqlalchemy as sa
 
-        from . import tables as t
+def _check_schema(db: Connection) -> None:
+    """Create the tables in an empty file; refuse what a newer version, or somebody else, wrote."""
+    import sqlalchemy as sa
 
-        self._engine = sa.create_engine(
-            f"sqlite:///{self._path}", poolclass=sa.pool.StaticPool, connect_args={"timeout": 1.0}
-        )
-        db = self._engine.connect()
-        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=TRUNCATE", "synchronous=FULL", "foreign_keys=ON"):
-            db.exec_driver_sql(f"PRAGMA {pragma}")
-        db.rollback()
-        with db.begin():
-            fresh = not sa.inspect(db).has_table(t.journal.name)
-            if fresh:
-                t.metadata.create_all(db)
-                db.execute(sa.insert(t.schema), [{"version": t.SCHEMA_VERSION}])
-                return db
-            version = db.execute(sa.select(t.schema.c.version)).scalar_one()
-        if version > t.SCHEMA_VERSION:
-            db.close()
+    from . import tables as t
+
+    with db.begin():
+        found = set(sa.inspect(db).get_table_names())
+        if not found:
+            t.metadata.create_all(db)
+            db.execute(sa.insert(t.schema), [{"version": t.SCHEMA_VERSION}])
+            return
+        if t.schema.name not in found:
             raise LedgerUnavailable(
-                "The ledger was written by a newer version of swangpu.",
-                hint="Update swangpu, or move the file away to start afresh.",
-                code="ledger_newer",
+                "The file of the ledger is another program's database.",
+                hint="Move it away, or choose another data directory.",
+                code="ledger_foreign",
             )
-        return db
-
-    def _put_aside(self) -> None:
-        aside = self._path.with_name(f"{self._path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-        self._path.rename(aside)
-        self._path.touch(mode=0o600)
-        self.put_aside = aside
-        log.error("The ledger %s is damaged; it was kept as %s and a new one begun.", self._path.name, aside.name)
-
-
-def _damaged(error: Exception) -> bool:
-    text = str(getattr(error, "orig", error)).lower()
-    return "not a database" in text or "malformed" in text
-
-
-def _unavailable(error: Exception) -> LedgerUnavailable:
-    text = str(getattr(error, "orig", error)).lower()
-    if "full" in text or "no space" in text:
-        return LedgerUnavailable(
-            "The disk with the ledger is full.", hint="Make room; nothing was changed.", code="disk_full"
+        version = db.execute(sa.select(t.schema.c.version)).scalar_one()
+    if version > t.SCHEMA_VERSION:
+        raise LedgerUnavailable(
+            "The ledger was written by a newer version of swangpu.",
+            hint="Update swangpu, or move the file away to start afresh.",
+            code="ledger_newer",
         )
-    if "locked" in text:
-        return LedgerUnavailable(
-            "Another process has the ledger open.",
-            hint="Stop the other server of yours on this host.",
-            code="ledger_locked",
-        )
-    if "readonly" in text or "read-only" in text or "permission" in text:
-        return LedgerUnavailable(
-            "The ledger cannot be written.", hint="Check the rights of the data directory.", code="ledger_read_only"
-        )
-    log.error("The ledger failed: %s", error)
-    return LedgerUnavailable("The ledger does not work now.", hint="Nothing was changed. The log says more.")
+
+
+def _load(db: Connection) -> tuple[tuple[int, str] | None, Sequence[JournalEntry]]:
+    import sqlalchemy as sa
+
+    from . import tables as t
+
+    snapshots = db.execute(sa.select(t.snapshot).order_by(t.snapshot.c.seq.desc())).all()
+    row = next((s for s in snapshots if s.sha256 == _digest(s.state)), None)
+    if snapshots and row is not snapshots[0]:
+        log.warning("The newest snapshot can't be read; the one before it and the journal say the same.")
+    after = row.seq if row is not None else 0
+    found = db.execute(sa.select(t.journal).where(t.journal.c.seq > after).order_by(t.journal.c.seq))
+    entries = [JournalEntry(r.seq, r.now, r.policy_version, r.event, r.commands) for r in found]
+    if [e.seq for e in entries] != list(range(after + 1, after + 1 + len(entries))):
+        raise sqlite.Damaged("entries of the journal are missing")
+    if snapshots and after + len(entries) < snapshots[0].seq:
+        raise sqlite.Damaged("no snapshot can be read, and the journal does not reach back far enough")
+    return ((row.seq, row.state) if row is not None else None), entries
+
+
+def _digest(state: str) -> str:
+    return hashlib.sha256(state.encode()).hexdigest()

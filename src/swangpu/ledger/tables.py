@@ -27,6 +27,7 @@ snapshot = Table(
     "snapshot",
     metadata,
     Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("sha256", String(64), nullable=False),
     Column("state", Text, nullable=False),
 )
 
