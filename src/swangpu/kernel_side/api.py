@@ -49,7 +49,7 @@ class Api:
 
     def __init__(self, url: str, token: str) -> None:
         self.base = discovery.api_base(url)
-        self._token = token
+        self.token = token
         host = urllib.parse.urlsplit(self.base).hostname or ""
         handlers: list[Any] = [_NoRedirect()]
         if host in ("localhost", "::1") or host.startswith("127."):
@@ -85,7 +85,7 @@ class Api:
         if data is None and method == "POST":
             data = b"{}"
         request = urllib.request.Request(url, data=data, method=method)  # noqa: S310 - http(s) only, see discovery
-        request.add_header("Authorization", f"token {self._token}")
+        request.add_header("Authorization", f"token {self.token}")
         request.add_header("Accept", "application/json")
         if data is not None:
             request.add_header("Content-Type", "application/json")

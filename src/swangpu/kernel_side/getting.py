@@ -1,0 +1,274 @@
+"""``%gpu get``, ``%gpu release`` and ``%%gpu``: how this kernel comes on a share and off it.
+
+A kernel that has not used CUDA, and sees the device, is put on it by its environment alone. Otherwise the server
+restarts it, and the person says first what becomes of the variables.
+
+Limits of ``%%gpu``: the cell runs in this kernel. If it uses CUDA, the kernel keeps CUDA's context (some hundred MB of
+the device's memory) until it is restarted, and can't move to another device; that is said after the cell. A cell with
+a top-level ``await`` can't be held for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import carry, cuda, hold, render, stack, words
+from .api import Api, ApiError
+from .grammar import Command, GrammarError
+from .screen import Progress, show
+
+__all__ = ["Getter"]
+
+Json = dict[str, Any]
+
+#: a cell that is still running when this is over goes on, and its share with it, if nobody waits
+CELL_LEASE_S = 3600.0
+
+
+class Getter:
+    """What this kernel asked for, and what it is on.
+
+    Attributes
+    ----------
+    asked_id : str or None
+        The session that this kernel asked for and is not on yet.
+    released_id : str or None
+        The session that it gave back last.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._environment = hold.Environment()
+        self._warm: tuple[hold.Holding, threading.Timer] | None = None
+        self._lock = threading.Lock()
+        self.asked_id: str | None = None
+        self.released_id: str | None = None
+
+    # -- get --------------------------------------------------------------------------------------
+
+    def get(self, api: Api, command: Command, mine: Json | None) -> render.View | None:
+        """Get a GPU for this kernel, or go on with what it asked for before."""
+        if mine is not None and mine.get("kernel_ids"):
+            return render.note(f"This kernel is on {words.title(mine)} already.").extend(render.kernel(mine))
+        if mine is None and not command.wants_something:
+            raise GrammarError("How much memory does the GPU need?", "Write it like `%gpu get 10GB`.")
+        if mine is not None and command.wants_something:
+            raise ApiError(
+                f"This kernel has asked already: {words.title(mine)}, {words.state(mine)}.",
+                "`%gpu get` goes on with that, `%gpu release` gives it up.",
+                code="asked_already",
+            )
+        if command.carry is not None:
+            return self._restart(api, command, mine)
+        used = cuda.why_touched()
+        if used is not None:
+            return self._choose(f"{used[0].upper()}{used[1:]}, so it has to restart to change GPUs.", command)
+        progress = Progress()
+        if mine is None:
+            self._warn()
+            mine = hold.request(api, hold.body(command))
+            self.asked_id = str(mine["id"])
+        if command.notify and mine["state"] == "queued":
+            return render.note(
+                f"{words.title(mine)}: {words.state(mine)}.",
+                "You will be told when it is ready; then `%gpu get` puts this kernel on it.",
+            )
+        try:
+            mine = hold.wait(api, mine, progress.queue)
+        except KeyboardInterrupt:
+            return render.note("You keep your place. `%gpu get` waits on, `%gpu release` gives it up.")
+        except ApiError as error:
+            if error.code == "session_ended":
+                self.asked_id = None
+            raise
+        if not hold.here(mine):
+            return self._choose("That GPU is on another machine, so the kernel has to restart there.", Command("get"))
+        self._attach_in_place(api, mine, progress)
+        return None
+
+    @staticmethod
+    def _kernel() -> str:
+        kernel_id = hold.this_kernel()
+        if kernel_id is None:
+            raise ApiError("This Python is no kernel of a Jupyter server.", code="no_such_kernel")
+        return kernel_id
+
+    @staticmethod
+    def _warn() -> None:
+        found = stack.warning(stack.look())
+        if found is not None:
+            view = render.problem(found["text"])
+            if found["params"]["hint"]:
+                view.add("hint", f"What helps: `{found['params']['hint']}`")
+            show(view)
+
+    def _attach_in_place(self, api: Api, session: Json, progress: Progress) -> None:
+        progress.say(f"{words.title(session)}: starting.")
+        session = api.claim(session["id"])
+        self._environment.apply(session.get("environment") or {})
+        try:
+            session = api.attach(session["id"], self._kernel(), in_place=True)
+        except ApiError as error:
+            self._environment.restore()
+            self.asked_id = None
+            api.release(session["id"])
+            if error.code == "no_such_kernel":
+                error.hint = "Hold a GPU for a cell with `%%gpu`, or in a program with `swangpu.session()`."
+            raise
+        self.asked_id = None
+        progress.say(
+            f"This kernel is on {words.title(session)}. {words.ending(session) or words.state(session)}.",
+            "No restart was needed; your variables are as they were.",
+        )
+
+    def _choose(self, why: str, command: Command) -> render.View:
+        parts = ["%gpu get"]
+        if command.memory_bytes is not None:
+            parts.append(words.memory(command.memory_bytes).replace(" ", ""))
+        elif command.flavor is not None:
+            parts.append(command.flavor)
+        if command.duration_s is not None:
+            parts.append(f"--for {command.duration_s / 60:g}min")
+        if command.pool is not None:
+            parts.append(f"--on {command.pool}")
+        again = " ".join(parts)
+        view = render.variables(carry.preview(), why)
+        return view.add("hint", f"Carry them: `{again} --carry` · start without variables: `{again} --drop`")
+
+    def _restart(self, api: Api, command: Command, mine: Json | None) -> render.View:
+        kernel_id = self._kernel()
+        kept = "with your variables" if command.carry == "all" else "without your variables"
+        if mine is None:
+            self._warn()
+            attach = {"kernel_id": kernel_id, "carry": command.carry}
+            mine = hold.request(api, hold.body(command, attach=attach))
+            self.asked_id = str(mine["id"])
+            when = "its turn has come" if mine["state"] == "queued" else "this cell has ended"
+            return render.note(
+                f"{words.title(mine)}: {words.state(mine)}.", f"The kernel restarts on it {kept} when {when}."
+            )
+        if mine["state"] == "queued":
+            raise ApiError(f"It is not ready yet: {words.state(mine)}.", "`%gpu get` waits for its turn.")
+        session_id = str(mine["id"])
+        self._after_cell(lambda: api.attach(session_id, kernel_id, carry=command.carry or "none"))
+        return render.note(f"The kernel restarts on {words.title(mine)} {kept} when this cell has ended.")
+
+    def _after_cell(self, work: Callable[[], object]) -> None:
+        """Do something once this cell has ended: the server can only restart a kernel that is idle."""
+        progress, events = Progress(), self._shell.events
+
+        def run() -> None:
+            try:
+                work()
+            except ApiError as error:
+                progress.say(error.detail, error.hint)
+
+        def start(*args: object) -> None:
+            events.unregister("post_run_cell", start)
+            threading.Thread(target=run, daemon=True).start()
+
+        events.register("post_run_cell", start)
+
+    # -- release ----------------------------------------------------------------------------------
+
+    def release(self, api: Api, session: Json, command: Command) -> render.View:
+        """Give a session back; what would be lost by that is said before."""
+        ours = hold.this_kernel() in (session.get("kernel_ids") or [])
+        restarts = ours and session["state"] in ("active", "paused") and cuda.touched()
+        if restarts and command.carry is None:
+            report = carry.preview()
+            if report["left"] or report.get("error"):
+                view = render.variables(report, "The kernel restarts without the GPU.")
+                return view.add("hint", "Release it nevertheless: `%gpu release --drop`")
+        after = api.release(session["id"])
+        if ours:
+            self._environment.restore()
+        if session["id"] == self.asked_id:
+            self.asked_id = None
+        self.released_id = str(session["id"])
+        view = render.note(f"{words.title(session)} goes back.")
+        until = after.get("undo_until")
+        return view.add("hint", f"Take that back until {words.clock(until)}: `%gpu undo`") if until else view
+
+    def undo(self, api: Api, session: Json) -> render.View:
+        """Take a release back."""
+        after = api.undo(session["id"])
+        self.released_id = None
+        if hold.this_kernel() in (after.get("kernel_ids") or []):
+            self._environment.apply(after.get("environment") or {})
+        elif after["state"] in ("queued", "ready"):
+            self.asked_id = str(after["id"])
+        return render.note(f"{words.title(after)} is yours again. {words.state(after)}.")
+
+    # -- %%gpu ------------------------------------------------------------------------------------
+
+    def hold_for_cell(self, api: Api, command: Command) -> hold.Holding:
+        """A share for one cell: the one that is still warm, or a new one."""
+        warm = self._take_warm(command)
+        if warm is not None:
+            return warm
+        used = cuda.why_touched()
+        if used is not None:
+            raise ApiError(
+                f"{used[0].upper()}{used[1:]} before, so a cell of it can't move to another GPU.",
+                "Restart the kernel, or keep one GPU for it: `%gpu get 10GB --carry`.",
+                code="cuda_used",
+            )
+        self._warn()
+        progress = Progress()
+        wanted = hold.body(command, purpose="a cell")
+        wanted["duration_s"] = CELL_LEASE_S
+        session = hold.request(api, wanted)
+        try:
+            session = hold.wait(
+                api,
+                session,
+                lambda now: progress.say(f"{words.title(now)}: {words.state(now)}.", "The cell runs then."),
+            )
+            return hold.Holding(api, session)
+        except BaseException:
+            api.release(session["id"])
+            raise
+
+    def end_cell(self, holding: hold.Holding, warm_s: float) -> render.View:
+        """The cell has ended: give its share back, now or after a while."""
+        name, held = words.title(holding.session), words.duration(time.monotonic() - holding.held_since)
+        if warm_s > 0:
+            timer = threading.Timer(warm_s, self._cool)
+            timer.daemon = True
+            with self._lock:
+                self._warm = (holding, timer)
+            timer.start()
+            return render.note(f"Ran on {name}; it is kept for {words.duration(warm_s)} more.")
+        holding.release()
+        view = render.note(f"Ran on {name}, held for {held}.")
+        if cuda.touched():
+            view.add("hint", "The kernel still has CUDA's context on that GPU, some hundred MB, until it is restarted.")
+        return view
+
+    def _take_warm(self, command: Command) -> hold.Holding | None:
+        with self._lock:
+            warm, self._warm = self._warm, None
+        if warm is None:
+            return None
+        holding, timer = warm
+        timer.cancel()
+        try:
+            session = holding.refresh()
+        except ApiError:
+            session = {"state": "ended"}
+        enough = (session.get("memory_bytes") or 0) >= (command.memory_bytes or 0)
+        same = command.flavor in (None, session.get("flavor")) and command.pool in (None, session.get("pool"))
+        if session["state"] == "active" and enough and same:
+            return holding
+        holding.release()
+        return None
+
+    def _cool(self) -> None:
+        with self._lock:
+            warm, self._warm = self._warm, None
+        if warm is not None:
+            warm[0].release()
