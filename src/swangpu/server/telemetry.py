@@ -74,6 +74,10 @@ class SiteTelemetry:
             "missing": dict(series.missing),
         }
 
+    def of_session(self, session: Session) -> Sample | None:
+        """What a session uses now."""
+        return session_sample(session, self._sampler.snapshot.samples)
+
     def watch_sessions(self, active: bool) -> None:
         """While sessions are active their use is read, at a slower pace, though nobody looks."""
         if active and self._session_watch is None:

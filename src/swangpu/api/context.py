@@ -1,0 +1,64 @@
+"""What the handlers are given by a front door: where the broker is, and who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..domain.sessions import Reason, Session
+from ..runtime import Runtime
+from .views import Known
+
+__all__ = ["ApiContext", "Elsewhere"]
+
+
+class Elsewhere(Protocol):
+    """The broker is another process: its base URL, and a token that is good for our API there."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def token(self) -> str: ...
+
+
+@dataclass
+class ApiContext:
+    """Given by ``server`` or ``hub``.
+
+    Attributes
+    ----------
+    place : callable
+        Where the broker is: a `Runtime` of this process, or how to reach another one.
+    owner : callable
+        The name of the person whom an authenticated handler acts for.
+    is_operator : callable
+        Whether that person sees everybody's sessions.
+    token : str
+        Good for this API only: for kernels, the command line and other servers of the same person.
+    token_owner : str
+        Whom that token acts for.
+    """
+
+    place: Callable[[], Awaitable[Runtime | Elsewhere]]
+    owner: Callable[[Any], str]
+    token: str
+    token_owner: str
+    is_operator: Callable[[Any], bool] = lambda handler: False
+    other_ends: Callable[[Session], list[tuple[float, str]]] = lambda session: []
+    warnings: Callable[[Runtime], Mapping[str, Reason]] = lambda runtime: {}
+    version: str = ""
+    #: when somebody last looked at the same offers, so that a view is counted once
+    looked: dict[tuple[object, ...], float] = field(default_factory=dict)
+
+    def known(self, runtime: Runtime) -> Known:
+        """What views need beside the state."""
+        return Known(
+            now=runtime.now(),
+            pool_as_of=runtime.pool_as_of,
+            path=runtime.kernel_path,
+            environment=runtime.environment,
+            other_ends=self.other_ends,
+            warnings=self.warnings(runtime),
+        )

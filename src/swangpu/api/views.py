@@ -1,0 +1,376 @@
+"""The broker's state in the words of the wire. Pure: state and readings in, structs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from .. import wire
+from ..broker.estimate import WaitEstimate, estimate_wait, frees_at
+from ..broker.lifecycle import title_of
+from ..broker.placement import free_shares
+from ..broker.queue import ahead_of, candidates, queued, waiting_reason
+from ..broker.state import BrokerState
+from ..domain.devices import Flavor, PoolInventory, Share
+from ..domain.sessions import Reason, Request, Session, SessionState
+from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
+
+__all__ = ["Known", "device_view", "explanation", "offers", "pool_view", "sample_view", "session_view"]
+
+HOLDING = (SessionState.ACTIVE, SessionState.PAUSED)
+
+#: what can be done with a session in each state; the names are those of the calls
+ACTIONS: Mapping[SessionState, tuple[str, ...]] = {
+    SessionState.QUEUED: ("release",),
+    SessionState.READY: ("claim", "attach", "release"),
+    SessionState.ACTIVE: ("attach", "detach", "extend", "pause", "release"),
+    SessionState.PAUSED: ("resume", "extend", "release"),
+    SessionState.ENDING: (),
+    SessionState.ENDED: (),
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a view needs beside the state.
+
+    Attributes
+    ----------
+    path : callable
+        The notebook of a session, or None.
+    environment : callable
+        The environment of a session's shares; called for its owner only.
+    other_ends : callable
+        What beside the lease will end a session, as ``(at, cause)``: the server's or kernel's idle limit.
+    warnings : mapping of str to Reason
+        By session id: what its person should know now.
+    """
+
+    now: float
+    pool_as_of: Callable[[str], float] = lambda pool: 0.0
+    path: Callable[[Session], str | None] = lambda session: None
+    environment: Callable[[Session], dict[str, str]] = lambda session: {}
+    other_ends: Callable[[Session], list[tuple[float, str]]] = lambda session: []
+    warnings: Mapping[str, Reason] = field(default_factory=dict)
+
+
+def reason_view(reason: Reason) -> wire.ReasonView:
+    return wire.ReasonView(code=reason.code, params=dict(reason.params), text=reason.text)
+
+
+def estimate_view(estimate: WaitEstimate | None) -> wire.Estimate | None:
+    if estimate is None:
+        return None
+    return wire.Estimate(p50_s=estimate.p50_s, p90_s=estimate.p90_s, basis=estimate.basis)
+
+
+def session_view(state: BrokerState, session: Session, known: Known, *, for_owner: bool) -> wire.SessionView:
+    """One session as its owner sees it, or (``for_owner`` false) an operator."""
+    waiting = session.state is SessionState.QUEUED
+    ahead = ahead_of(state, session) if waiting else []
+    reason = waiting_reason(state, session) if waiting else session.reason
+    inventory = state.pools.get(session.pool or "")
+    if session.shares:
+        memory: int | None = sum(s.memory_bytes for s in session.shares)
+    else:
+        memory = session.request.memory_bytes
+    warning = known.warnings.get(session.id)
+    return wire.SessionView(
+        id=session.id,
+        kind=session.request.kind.value,
+        state=session.state.value,
+        end_reason=session.end_reason.value if session.end_reason else None,
+        reason=reason_view(reason) if reason else None,
+        pool=session.pool,
+        flavor=session.flavor or session.request.flavor,
+        title=_title(state, session),
+        count=session.request.count,
+        memory_bytes=memory,
+        duration_s=session.request.duration_s,
+        created_at=session.created_at,
+        started_at=session.started_at,
+        claim_by=session.claim_by if session.claimed_at is None else None,
+        ends=_ends(session, known),
+        lease_until=session.lease_until if session.state in HOLDING else None,
+        idle_since=session.idle_since if session.state in HOLDING else None,
+        queue_position=len(ahead) + 1 if waiting else None,
+        queue_length=_queue_length(state, session) if waiting else None,
+        estimate=estimate_view(_estimate(state, session, ahead, known.now)) if waiting else None,
+        shares=[
+            wire.ShareView(id=s.id, device_uuid=s.device_uuid, mig_uuid=s.mig_uuid, profile=s.profile)
+            for s in session.shares
+        ],
+        kernel_ids=list(session.kernel_ids),
+        path=known.path(session),
+        user=session.user,
+        actions=_actions(session, known.now),
+        undo_until=session.undo_until,
+        simulated=bool(inventory.simulated if inventory else any(p.simulated for p in state.pools.values())),
+        purpose=session.request.purpose,
+        project=session.request.project,
+        warning=reason_view(warning) if warning else _lost(session, known.now),
+        environment=known.environment(session) if for_owner else {},
+    )
+
+
+def offers(state: BrokerState, request: Request, known: Known) -> list[wire.Offer]:
+    """Where a request could be served, best first: free now, then the shortest wait, then the smallest share."""
+    out = []
+    waiting = queued(state)
+    for option in candidates(state, request):
+        inventory = state.pools[option.pool]
+        if not inventory.available or option.total < request.count:
+            continue
+        only_here = Request(
+            kind=request.kind,
+            flavor=option.flavor.name,
+            count=request.count,
+            duration_s=request.duration_s,
+            pools=(option.pool,),
+        )
+        before = sum(s.request.count for s in waiting if _competes(state, s, option.pool, option.flavor.name))
+        out.append(
+            wire.Offer(
+                pool=option.pool,
+                pool_title=inventory.title,
+                flavor=option.flavor.name,
+                title=option.flavor.title,
+                memory_bytes=option.flavor.memory_bytes,
+                free=len(_free(state, inventory, option.flavor)),
+                total=option.total,
+                estimate=estimate_view(_offer_estimate(state, inventory, option.flavor, only_here, before, known.now)),
+                cost_per_hour=option.flavor.cost_per_hour,
+                currency=option.flavor.currency,
+                as_of=known.pool_as_of(option.pool),
+                simulated=inventory.simulated,
+                capacity_id=_capacity_id(inventory, option.flavor),
+            )
+        )
+    return sorted(out, key=_rank)
+
+
+def pool_view(state: BrokerState, inventory: PoolInventory, known: Known) -> wire.Pool:
+    """A pool with its flavors counted; nobody's name is in it."""
+    reason = None
+    if not inventory.available:
+        text = inventory.reason_text or "It does not answer."
+        reason = wire.ReasonView(code=inventory.reason_code or "pool_unavailable", params={}, text=text)
+    return wire.Pool(
+        name=inventory.pool,
+        title=inventory.title,
+        managed=inventory.managed,
+        available=inventory.available,
+        reason=reason,
+        hint=inventory.hint,
+        simulated=inventory.simulated,
+        as_of=known.pool_as_of(inventory.pool),
+        flavors=[flavor_view(state, inventory, flavor) for flavor in inventory.flavors],
+    )
+
+
+def flavor_view(state: BrokerState, inventory: PoolInventory, flavor: Flavor) -> wire.FlavorView:
+    """Every share of a flavor is in exactly one of free, busy, held idle and taken."""
+    total = busy = held_idle = 0
+    free = {s.id for s in _free(state, inventory, flavor)}
+    for share in inventory.shares:
+        if share.flavor != flavor.name:
+            continue
+        total += 1
+        holder_id = state.holder(share)
+        holder = state.sessions.get(holder_id) if holder_id else None
+        if share.id in free or holder is None:
+            continue
+        if holder.busy:
+            busy += 1
+        else:
+            held_idle += 1
+    return wire.FlavorView(
+        name=flavor.name,
+        title=flavor.title,
+        memory_bytes=flavor.memory_bytes,
+        kind=flavor.kind.value,
+        total=total,
+        free=len(free),
+        busy=busy,
+        held_idle=held_idle,
+        taken=total - len(free) - busy - held_idle,
+        queued=sum(1 for s in queued(state) if _competes(state, s, inventory.pool, flavor.name)),
+        cost_per_hour=flavor.cost_per_hour,
+        currency=flavor.currency,
+    )
+
+
+def explanation(state: BrokerState, session: Session, known: Known) -> wire.Explanation:
+    """Why a session is where it is, with the numbers."""
+    waiting = session.state is SessionState.QUEUED
+    ahead = ahead_of(state, session) if waiting else []
+    if waiting:
+        reason = waiting_reason(state, session)
+    else:
+        reason = session.reason or Reason(session.state.value, _STATE_WORDS[session.state])
+    views = [
+        flavor_view(state, state.pools[c.pool], c.flavor)
+        for c in candidates(state, session.request)
+        if c.pool in state.pools
+    ]
+    return wire.Explanation(
+        session_id=session.id,
+        reason=reason_view(reason),
+        queue_position=len(ahead) + 1 if waiting else None,
+        queue_length=_queue_length(state, session) if waiting else None,
+        # Others are counted, never named: place in the queue, and how much each asks for.
+        ahead=[f"{s.request.count} × {_title(state, s)}" for s in ahead],
+        estimate=estimate_view(_estimate(state, session, ahead, known.now)) if waiting else None,
+        candidates=views,
+        next_free_at=frees_at(state, session.request, known.now)[:10] if waiting else [],
+    )
+
+
+def sample_view(sample: Sample) -> wire.SampleView:
+    return wire.SampleView(
+        taken_at=sample.taken_at,
+        utilization_percent=sample.utilization_percent,
+        memory_used_bytes=sample.memory_used_bytes,
+        memory_total_bytes=sample.memory_total_bytes,
+        power_mw=sample.power_mw,
+        temperature_c=sample.temperature_c,
+        process_count=len(sample.processes) if sample.processes is not None else None,
+        missing=dict(sample.missing),
+    )
+
+
+def device_view(info: DeviceInfo, samples: Mapping[str, Sample], pool: str, *, simulated: bool) -> wire.Device:
+    """A device and its MIG devices with the latest readings."""
+    sample = samples.get(info.uuid)
+    lost = None
+    if info.lost_reason:
+        text = _LOST_WORDS.get(info.lost_reason, f"It does not answer: {info.lost_reason}.")
+        lost = wire.ReasonView(code=info.lost_reason, params={}, text=text)
+    return wire.Device(
+        uuid=info.uuid,
+        index=info.index,
+        name=info.name,
+        memory_bytes=info.memory_bytes,
+        pool=pool,
+        simulated=simulated,
+        mig_devices=[
+            wire.MigDeviceView(
+                uuid=m.uuid,
+                profile=m.profile,
+                memory_bytes=m.memory_bytes,
+                sample=sample_view(samples[m.uuid]) if m.uuid in samples else None,
+            )
+            for m in info.mig_devices
+        ],
+        sample=sample_view(sample) if sample is not None else None,
+        lost=lost,
+    )
+
+
+def driver_view(status: DriverStatus) -> wire.ReasonView | None:
+    """What is wrong with the driver, or None."""
+    if status.ok:
+        return None
+    return wire.ReasonView(code=status.code, params={"hint": status.hint}, text=status.text)
+
+
+_LOST_WORDS = {
+    "lost": "The device stopped answering. It may come back by itself.",
+    "not_answering": "The driver takes too long to answer for this device.",
+    "no_permission": "The driver does not let this user read this device.",
+}
+
+_STATE_WORDS = {
+    SessionState.QUEUED: "It waits.",
+    SessionState.READY: "Its turn has come; it waits to be claimed.",
+    SessionState.ACTIVE: "It holds its shares.",
+    SessionState.PAUSED: "It is paused; variables are kept.",
+    SessionState.ENDING: "It is being given back.",
+    SessionState.ENDED: "It has ended.",
+}
+
+
+def _title(state: BrokerState, session: Session) -> str:
+    if session.flavor is None and session.request.flavor is None and session.request.memory_bytes is not None:
+        return f"GPU with {session.request.memory_bytes / 1e9:.3g} GB"
+    return title_of(state, session)
+
+
+def _actions(session: Session, now: float) -> list[str]:
+    if session.state is SessionState.READY and session.claimed_at is not None:
+        return ["release"]
+    if session.state is SessionState.ENDING and session.undo_until is not None and session.undo_until > now:
+        return ["undo"]
+    out = list(ACTIONS[session.state])
+    at_maximum = session.lease_until is not None and session.lease_until >= (session.lease_max_until or 0.0) - 1.0
+    if "extend" in out and at_maximum:
+        out.remove("extend")
+    if "detach" in out and not session.kernel_ids:
+        out.remove("detach")
+    return out
+
+
+def _ends(session: Session, known: Known) -> wire.Ends | None:
+    causes: list[tuple[float, str]] = []
+    if session.state is SessionState.READY and session.claim_by is not None and session.claimed_at is None:
+        causes.append((session.claim_by, "claim_window"))
+    if session.state in HOLDING:
+        if session.lease_until is not None:
+            causes.append((session.lease_until, "lease"))
+        causes += known.other_ends(session)
+    if not causes:
+        return None
+    at, cause = min(causes)
+    return wire.Ends(at=at, cause=cause)  # type: ignore[arg-type]
+
+
+def _lost(session: Session, now: float) -> wire.ReasonView | None:
+    if session.lost_since is None or session.state not in (SessionState.READY, *HOLDING):
+        return None
+    text = "Its device does not answer. If it does not come back soon, the session ends."
+    return wire.ReasonView(code="device_away", params={"since_s": round(now - session.lost_since)}, text=text)
+
+
+def _estimate(state: BrokerState, session: Session, ahead: list[Session], now: float) -> WaitEstimate | None:
+    return estimate_wait(state, session.request, sum(s.request.count for s in ahead), now)
+
+
+def _offer_estimate(
+    state: BrokerState, inventory: PoolInventory, flavor: Flavor, request: Request, before: int, now: float
+) -> WaitEstimate | None:
+    if before == 0 and len(_free(state, inventory, flavor)) >= request.count:
+        return WaitEstimate(0.0, 0.0, "free_now")
+    return estimate_wait(state, request, before, now)
+
+
+def _queue_length(state: BrokerState, session: Session) -> int:
+    mine = {(c.pool, c.flavor.name) for c in candidates(state, session.request)}
+    return sum(
+        1 for other in queued(state) if mine & {(c.pool, c.flavor.name) for c in candidates(state, other.request)}
+    )
+
+
+def _competes(state: BrokerState, session: Session, pool: str, flavor: str) -> bool:
+    return any((c.pool, c.flavor.name) == (pool, flavor) for c in candidates(state, session.request))
+
+
+def _free(state: BrokerState, inventory: PoolInventory, flavor: Flavor) -> list[Share]:
+    """Shares that somebody who asks gets at once: those in an undo window are given up for whoever asks."""
+    undoable = frozenset(
+        share.id
+        for session in state.sessions.values()
+        if session.state is SessionState.ENDING and session.undo_until is not None
+        for share in session.shares
+    )
+    return free_shares(state, inventory, flavor.name, ignoring=undoable)
+
+
+def _capacity_id(inventory: PoolInventory, flavor: Flavor) -> str:
+    """The same for the same hardware seen through two pools: made from the devices, not from the pool."""
+    devices = sorted({s.device_uuid for s in inventory.shares if s.flavor == flavor.name})
+    return f"{flavor.name}@{devices[0] if devices else inventory.pool}+{len(devices)}"
+
+
+def _rank(offer: wire.Offer) -> tuple[bool, float, float, int, str]:
+    wait_s = offer.estimate.p50_s if offer.estimate is not None else float("inf")
+    return (offer.free == 0, wait_s, offer.cost_per_hour or 0.0, offer.memory_bytes, offer.flavor)
