@@ -72,6 +72,8 @@ class Service:
         self._takeover: asyncio.Task[None] | None = None
         self._withdraw: Callable[[], None] | None = None
         self._closed = False
+        #: replaced as a whole, never changed: it is read on other threads
+        self._pids: frozenset[int] = frozenset()
 
     @property
     def running(self) -> Runtime | None:
@@ -104,6 +106,13 @@ class Service:
                     "Another server of yours is just starting.", hint="Try again in a second.", code="starting"
                 )
             return leader
+
+    async def adopt_kernels(self) -> bool:
+        """Take over the kernels that outlived an earlier server; whether there are any on a share."""
+        adopt = getattr(self.kernels, "adopt", None)
+        if adopt is None:
+            return False
+        return bool(await adopt())
 
     async def close(self) -> None:
         """Leave kernels and work running; let another server of this user lead."""
@@ -170,7 +179,9 @@ class Service:
 
         def changed(_: object = None) -> None:
             telemetry.watch_sessions(bool(holding()))
-            self._bind_simulated()
+            pids = self._session_pids()
+            self._pids = frozenset(pid for found in pids.values() for pid in found)
+            self._bind_simulated(pids)
 
         runtime.subscribe(changed)
         changed()
@@ -187,8 +198,8 @@ class Service:
         return NvmlDriver()
 
     def _own_pids(self) -> set[int]:
-        """The processes that are ours: what they use of a device is not taken by others."""
-        pids = {pid for pids in self._session_pids().values() for pid in pids}
+        """The processes that are ours: what they use of a device is not taken by others. On any thread."""
+        pids = self._pids
         return pids | _descendants(pids)
 
     def _session_pids(self) -> dict[str, list[int]]:
@@ -204,21 +215,20 @@ class Service:
                     out.setdefault(session.id, []).append(int(pid))
         return out
 
-    def _bind_simulated(self) -> None:
+    def _bind_simulated(self, pids: dict[str, list[int]]) -> None:
         """Tell the simulated driver which processes compute where; a real one sees that itself."""
         from ..simulation.driver import SimulatedDriver
 
         if not isinstance(self._driver, SimulatedDriver) or self._runtime is None:
             return
         bound: dict[int, str] = {}
-        pids = self._session_pids()
         for session in self._runtime.broker.state.live():
             for share in session.shares[:1]:
-                bound.update({pid: share.mig_uuid or share.device_uuid for pid in pids.get(session.id, [])})
+                bound.update(dict.fromkeys(pids.get(session.id, []), share.mig_uuid or share.device_uuid))
         self._driver.rebind(bound)
 
 
-def _descendants(pids: set[int]) -> set[int]:
+def _descendants(pids: frozenset[int]) -> set[int]:
     import psutil
 
     out: set[int] = set()

@@ -1,0 +1,166 @@
+"""The extension: traits in, handlers out."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import math
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, Unicode, validate
+
+from .._version import __version__
+from ..api.context import ApiContext
+from ..api.handlers import handlers_for
+from ..broker.policy import Policy
+from ..domain.sessions import Session
+from .files import RuntimeFile
+from .paths import local_runtime_dir
+from .service import Service, Settings
+
+__all__ = ["SwanGpu"]
+
+
+class SwanGpu(ExtensionApp):
+    """GPUs of a site in a Jupyter server."""
+
+    name = "swangpu"
+    extension_url = "/lab"
+    load_other_extensions = True
+
+    simulated = Bool(False, help="Offer a simulated fleet; everything it shows says so.").tag(config=True)
+    devices = List(Unicode(), help="UUIDs or indices of the devices to offer; all when empty.").tag(config=True)
+    slices_per_model = Dict(
+        value_trait=Int(),
+        key_trait=Unicode(),
+        help='Into how many slices a model is cut, such as {"T4": 4}; the key is part of the model\'s name.',
+    ).tag(config=True)
+    slice_kind = Enum(
+        ["time_slice", "mps"], "time_slice", help="How a slice is kept to its part: by advice, or by CUDA's MPS."
+    ).tag(config=True)
+    whole_too = Bool(False, help="A device that is cut into slices can be had whole as well.").tag(config=True)
+    default_lease_s = Float(7200.0, help="Length of a lease when none is named, in seconds.").tag(config=True)
+    max_lease_s = Float(43200.0, help="Longest lease, extensions included, in seconds.").tag(config=True)
+    claim_window_s = Float(600.0, help="How long shares are held for whose turn has come, in seconds.").tag(config=True)
+    undo_s = Float(10.0, help="How long a release can be undone, in seconds.").tag(config=True)
+    data_dir = Unicode("", help="Where the ledger is kept; Jupyter's data directory when empty.").tag(config=True)
+    runtime_dir = Unicode("", help="Where locks and sockets are, on a local disk; chosen when empty.").tag(config=True)
+
+    @validate("default_lease_s", "max_lease_s", "claim_window_s", "undo_s")
+    def _positive(self, proposal: Any) -> float:
+        value = float(proposal["value"])
+        smallest = 0.0 if proposal["trait"].name == "undo_s" else 1.0
+        if not math.isfinite(value) or value < smallest:
+            raise TraitError(f"SwanGpu.{proposal['trait'].name} must be a number of seconds, at least {smallest:g}.")
+        return value
+
+    @validate("slices_per_model")
+    def _slices(self, proposal: Any) -> dict[str, int]:
+        value: dict[str, int] = proposal["value"]
+        for model, count in value.items():
+            if not 1 <= count <= 32:
+                raise TraitError(f"SwanGpu.slices_per_model[{model!r}] must be from 1 to 32, not {count}.")
+        return value
+
+    def initialize_handlers(self) -> None:
+        """Mount the route table; nothing else is loaded or read before somebody asks."""
+        self._token = secrets.token_hex(24)
+        self._service: Service | None = None
+        self._file: RuntimeFile | None = None
+        self._making = asyncio.Lock()
+        owner = owner_name()
+        context = ApiContext(
+            place=self._place,
+            owner=lambda handler: owner,
+            token=self._token,
+            token_owner=owner,
+            other_ends=self._other_ends,
+            version=__version__,
+        )
+        self.handlers.extend(handlers_for(APIHandler, context))
+
+    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
+        """Say where we are; start what must not wait for a viewer: kernels that outlived the last server."""
+        self._file = RuntimeFile(serverapp, self._token)
+        self._file.write()
+        service = await self._made()
+        if await service.adopt_kernels():
+            await service.place()
+
+    async def stop_extension(self) -> None:
+        """Leave kernels on GPUs running: the next server finds them."""
+        if self._file is not None:
+            self._file.remove()
+        if self._service is not None:
+            await self._service.close()
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    async def _place(self) -> Any:
+        return await (await self._made()).place()
+
+    async def _made(self) -> Service:
+        async with self._making:
+            if self._service is None:
+                self._service = self._make()
+            return self._service
+
+    def _make(self) -> Service:
+        from jupyter_core.paths import jupyter_data_dir
+
+        from ..backends.flavors import LocalPoolConfig
+        from .kernels import make_kernel_host
+
+        app = self.serverapp
+        runtime_dir = local_runtime_dir(self.runtime_dir)
+        settings = Settings(
+            owner=owner_name(),
+            url=str(app.connection_url),
+            token=self._token,
+            data_dir=Path(self.data_dir) if self.data_dir else Path(jupyter_data_dir()) / "swangpu",
+            runtime_dir=runtime_dir,
+            simulated=self.simulated,
+            policy=Policy(
+                default_lease_s=min(self.default_lease_s, self.max_lease_s),
+                max_lease_s=self.max_lease_s,
+                claim_window_s=self.claim_window_s,
+                undo_s=self.undo_s,
+            ),
+            pool=LocalPoolConfig(
+                devices=tuple(self.devices),
+                slices_per_model=self.slices_per_model or ({"T4": 4} if self.simulated else {}),
+                slice_kind=self.slice_kind,
+                whole_too=self.whole_too,
+            ),
+        )
+        return Service(settings, make_kernel_host(app, settings))
+
+    def _other_ends(self, session: Session) -> list[tuple[float, str]]:
+        """The idle limits of this server and of its kernels, where they are set and would come."""
+        app = self.serverapp
+        if session.busy or session.idle_since is None:
+            return []
+        out: list[tuple[float, str]] = []
+        cull_s = getattr(app.kernel_manager, "cull_idle_timeout", 0)
+        if cull_s and cull_s > 0 and session.kernel_ids:
+            out.append((session.idle_since + cull_s, "kernel_idle_limit"))
+        limit_s = getattr(app, "shutdown_no_activity_timeout", 0)
+        if limit_s and limit_s > 0 and not session.kernel_ids:
+            out.append((session.idle_since + limit_s, "server_idle_limit"))
+        return out
+
+
+def owner_name() -> str:
+    """Whose server this is: the hub's name for the person, else the system's."""
+    hub_user = os.environ.get("JUPYTERHUB_USER")
+    if hub_user:
+        return hub_user
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
