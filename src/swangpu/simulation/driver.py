@@ -7,19 +7,55 @@ the kernel's processes. Nothing here is drawn at random and nothing is played ba
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-
-import psutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..domain.telemetry import DeviceInfo, DriverStatus, ProcessUse, Sample
 from ..ports import Clock
-from .fleet import FleetSpec
-from .others import others_at
+from .fleet import DeviceSpec, FleetSpec
+from .others import Other, others_at, period_of
+from .processes import ProcessReading, read_process
 
 __all__ = ["SimulatedDriver"]
 
 #: memory that a CUDA context takes on a device before anything is allocated
 CONTEXT_BYTES = 300 * 10**6
+
+#: processor time is counted in hundredths of a second; over less than this, in seconds, it says nothing
+SHORTEST_INTERVAL_S = 0.2
+
+_FIELDS = (
+    "utilization_percent",
+    "memory_used_bytes",
+    "memory_total_bytes",
+    "power_mw",
+    "energy_mj",
+    "temperature_c",
+    "sm_clock_mhz",
+    "processes",
+)
+#: what belongs to the whole device and is not told of a MIG device
+_DEVICE_ONLY = ("power_mw", "energy_mj", "temperature_c", "sm_clock_mhz")
+
+
+@dataclass(frozen=True)
+class _Cpu:
+    """A process as last read, and its load over the interval before that."""
+
+    started_at: float
+    at: float
+    cpu_s: float
+    percent: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Load:
+    percent: float
+    processes: tuple[ProcessUse, ...]
+
+    @property
+    def memory_bytes(self) -> int:
+        return sum(p.memory_bytes or 0 for p in self.processes)
 
 
 class SimulatedDriver:
@@ -29,25 +65,35 @@ class SimulatedDriver:
     ----------
     fleet : FleetSpec
     clock : Clock
+    read : callable, optional
+        What a process has used; None when it is gone. The processes of this machine by default.
 
     Notes
     -----
     `bind` tells which process is on which device or MIG device. Utilization is the processor time of the process and
     its children over the time since the last sample, as percent of one core; memory is their resident memory.
+
+    Others never come to where somebody of ours is, or has been within the same quarter of an hour: a kernel that
+    restarts keeps its place, and what is given back is seen to be free.
     """
 
     simulated = True
 
-    def __init__(self, fleet: FleetSpec, clock: Clock) -> None:
+    def __init__(
+        self, fleet: FleetSpec, clock: Clock, read: Callable[[int], ProcessReading | None] = read_process
+    ) -> None:
         self._fleet = fleet
         self._clock = clock
+        self._read = read
         self._lock = threading.Lock()
         self._infos = {info.uuid: info for info in fleet.infos()}
-        self._has_utilization = {
-            info.uuid: spec.utilization for info, spec in zip(fleet.infos(), fleet.devices, strict=True)
-        }
-        self._bound: dict[int, str] = {}
-        self._cpu: dict[int, tuple[float, float]] = {}
+        self._specs: dict[str, DeviceSpec] = dict(zip(self._infos, fleet.devices, strict=True))
+        self._places = fleet.places_of_others()
+        self._bound: dict[int, tuple[str, ...]] = {}
+        self._held: frozenset[str] = frozenset()
+        #: unit to the period in which somebody of ours was last there
+        self._ours: dict[str, int] = {}
+        self._cpu: dict[int, _Cpu] = {}
         self._energy_mj: dict[str, tuple[float, float]] = {}
         self._lost: dict[str, str] = {}
         self._status = DriverStatus("ok", driver_version="simulated")
@@ -61,12 +107,7 @@ class SimulatedDriver:
         if not self._status.ok:
             return ()
         with self._lock:
-            return [
-                DeviceInfo(
-                    i.uuid, i.index, i.name, i.memory_bytes, i.mig_enabled, i.mig_devices, self._lost.get(i.uuid)
-                )
-                for i in self._infos.values()
-            ]
+            return [replace(info, lost_reason=self._lost.get(info.uuid)) for info in self._infos.values()]
 
     def sample(self, uuid: str) -> Sequence[Sample]:
         info = self._infos.get(uuid)
@@ -75,40 +116,52 @@ class SimulatedDriver:
         now = self._clock.now()
         with self._lock:
             if uuid in self._lost:
-                return [Sample(uuid, now, missing=(("utilization_percent", "lost"), ("memory_used_bytes", "lost")))]
+                units = [uuid, *(m.uuid for m in info.mig_devices)]
+                return [Sample(unit, now, missing=tuple((name, "lost") for name in _FIELDS)) for unit in units]
             places = [(m.uuid, m.memory_bytes) for m in info.mig_devices] or [(info.uuid, info.memory_bytes)]
-            loads = {place: self._load(place, memory_bytes, now) for place, memory_bytes in places}
-        out = [self._of_device(info, loads, now)]
-        out += [self._of_mig(info, m.uuid, m.memory_bytes, loads[m.uuid], now) for m in info.mig_devices]
-        return out
+            others = self._others(now)
+            loads = {unit: self._load(unit, memory_bytes, others.get(unit), now) for unit, memory_bytes in places}
+            device = self._of_device(info, list(loads.values()), now)
+        return [device, *(self._of_mig(info, m.uuid, m.memory_bytes, loads[m.uuid], now) for m in info.mig_devices)]
 
     def close(self) -> None:
         pass
 
     # -- the world --------------------------------------------------------------------------------
 
-    def bind(self, pid: int, uuid: str) -> None:
-        """A process computes on a device or MIG device from now on."""
+    def bind(self, pid: int, *uuids: str) -> None:
+        """A process computes on these devices or MIG devices from now on."""
         with self._lock:
-            self._bound[pid] = uuid
+            self._bound[pid] = uuids
 
     def unbind(self, pid: int) -> None:
+        """It does not any more. Safe when it never did."""
         with self._lock:
             self._bound.pop(pid, None)
             self._cpu.pop(pid, None)
 
-    def rebind(self, bound: dict[int, str]) -> None:
-        """These processes, and no others, compute now, each on its device or MIG device."""
-        with self._lock:
-            self._bound = dict(bound)
-            self._cpu = {pid: seen for pid, seen in self._cpu.items() if pid in bound}
+    def rebind(self, bound: Mapping[int, str | tuple[str, ...]], held: Collection[str] = ()) -> None:
+        """These processes, and no others, compute now, each on its devices or MIG devices.
 
-    def lose(self, uuid: str, reason: str = "GPU is lost") -> None:
+        Parameters
+        ----------
+        bound : mapping of int to str or tuple of str
+        held : collection of str
+            Devices and MIG devices that are somebody's of ours although nothing may compute there yet.
+        """
+        with self._lock:
+            self._bound = {pid: (on,) if isinstance(on, str) else on for pid, on in bound.items()}
+            self._cpu = {pid: seen for pid, seen in self._cpu.items() if pid in bound}
+            self._mark_ours(self._clock.now())
+            self._held = frozenset(held)
+
+    def lose(self, uuid: str, reason: str = "lost") -> None:
         """The device stops answering."""
         with self._lock:
             self._lost[uuid] = reason
 
     def restore(self, uuid: str) -> None:
+        """It answers again. Safe when it always did."""
         with self._lock:
             self._lost.pop(uuid, None)
 
@@ -118,90 +171,81 @@ class SimulatedDriver:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _load(self, uuid: str, memory_bytes: int, now: float) -> tuple[float, list[ProcessUse]]:
-        utilization, processes = 0.0, []
-        for pid in [p for p, place in self._bound.items() if place == uuid]:
-            busy_percent, used = self._process(pid, now)
-            if used is None:
-                self._bound.pop(pid, None)
+    def _mark_ours(self, now: float) -> None:
+        units = {unit for on in self._bound.values() for unit in on} | self._held
+        self._ours.update(dict.fromkeys(units, period_of(now)))
+
+    def _others(self, now: float) -> dict[str, Other]:
+        """Others by unit, without those who would be where somebody of ours is or just was."""
+        self._mark_ours(now)
+        period = period_of(now)
+        found = others_at(self._fleet.seed, self._places, self._fleet.others, now)
+        return {other.uuid: other for other in found if self._ours.get(other.uuid) != period}
+
+    def _load(self, unit: str, memory_bytes: int, other: Other | None, now: float) -> _Load:
+        found: list[tuple[int, float, int]] = []
+        for pid in [p for p, on in self._bound.items() if unit in on]:
+            reading = self._read(pid)
+            known = self._cpu.get(pid)
+            if reading is None or (known is not None and known.started_at != reading.started_at):
+                # Its id may be somebody else's by now.
+                del self._bound[pid]
+                self._cpu.pop(pid, None)
                 continue
-            utilization += busy_percent
-            processes.append(ProcessUse(pid, min(memory_bytes, CONTEXT_BYTES + used), sm_percent=busy_percent))
-        for other in others_at(self._fleet.seed, self._places(), self._fleet.others, now):
-            if other.uuid == uuid and not processes:
-                utilization += other.utilization_percent
-                processes.append(ProcessUse(other.pid, other.memory_bytes, sm_percent=other.utilization_percent))
-        return min(100.0, utilization), processes
+            found.append((pid, self._percent(pid, reading, now), CONTEXT_BYTES + reading.rss_bytes))
+        if other is not None:
+            found.append((other.pid, other.utilization_percent, other.memory_bytes))
+        mig = unit if unit not in self._infos else None
+        room, processes = memory_bytes, []
+        for pid, percent, used in found:
+            processes.append(ProcessUse(pid, min(room, used), mig, percent))
+            room -= min(room, used)
+        return _Load(min(100.0, sum(percent for _, percent, _ in found)), tuple(processes))
 
-    def _process(self, pid: int, now: float) -> tuple[float, int | None]:
-        """Percent of one core since the last sample, and resident bytes; None when it is gone."""
-        try:
-            family = [psutil.Process(pid)]
-            family += family[0].children(recursive=True)
-            spent_s, used = 0.0, 0
-            for process in family:
-                with process.oneshot():
-                    times = process.cpu_times()
-                    spent_s += times.user + times.system
-                    used += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            return 0.0, None
-        except psutil.Error:
-            return 0.0, 0
-        at, before_s = self._cpu.get(pid, (now, spent_s))
-        self._cpu[pid] = (now, spent_s)
-        percent = 100.0 * (spent_s - before_s) / (now - at) if now > at else 0.0
-        return min(100.0, max(0.0, percent)), used
+    def _percent(self, pid: int, reading: ProcessReading, now: float) -> float:
+        """Percent of one core since the last reading."""
+        known = self._cpu.get(pid)
+        if known is None:
+            self._cpu[pid] = _Cpu(reading.started_at, now, reading.cpu_s)
+            return 0.0
+        if now - known.at < SHORTEST_INTERVAL_S:
+            return known.percent
+        percent = min(100.0, max(0.0, 100.0 * (reading.cpu_s - known.cpu_s) / (now - known.at)))
+        self._cpu[pid] = _Cpu(reading.started_at, now, reading.cpu_s, percent)
+        return percent
 
-    def _places(self) -> tuple[tuple[str, int], ...]:
-        """Where others may be: of each model's places all but the first two, which stay free for a newcomer."""
-        out: list[tuple[str, int]] = []
-        for info in self._infos.values():
-            out += [(m.uuid, m.memory_bytes) for m in info.mig_devices[2:]]
-        return tuple(out)
-
-    def _of_device(self, info: DeviceInfo, loads: dict[str, tuple[float, list[ProcessUse]]], now: float) -> Sample:
-        processes = [p for _, found in loads.values() for p in found]
-        utilization = sum(u for u, _ in loads.values()) / len(loads)
-        power_mw = int(30_000 + 2_700 * utilization)
-        used = sum(p.memory_bytes or 0 for p in processes)
-        missing: tuple[tuple[str, str], ...] = ()
-        known: float | None = utilization
-        if info.mig_enabled and not self._has_utilization[info.uuid]:
-            known, missing = None, (("utilization_percent", "not_supported"),)
+    def _of_device(self, info: DeviceInfo, loads: Sequence[_Load], now: float) -> Sample:
+        spec = self._specs[info.uuid]
+        busy = sum(load.percent for load in loads) / len(loads)
+        power_mw = int(spec.idle_power_mw + (spec.max_power_mw - spec.idle_power_mw) * busy / 100.0)
+        told = spec.utilization
+        processes = tuple(p if told else replace(p, sm_percent=None) for load in loads for p in load.processes)
         return Sample(
             uuid=info.uuid,
             taken_at=now,
-            utilization_percent=known,
-            memory_used_bytes=min(used, info.memory_bytes),
+            utilization_percent=busy if told else None,
+            memory_used_bytes=min(info.memory_bytes, sum(load.memory_bytes for load in loads)),
             memory_total_bytes=info.memory_bytes,
             power_mw=power_mw,
             energy_mj=self._energy(info.uuid, power_mw, now),
-            temperature_c=int(34 + 0.4 * utilization),
-            sm_clock_mhz=int(210 + 12 * utilization),
-            processes=tuple(processes),
-            missing=missing,
+            temperature_c=int(34 + 0.4 * busy),
+            sm_clock_mhz=int(spec.idle_clock_mhz + (spec.max_clock_mhz - spec.idle_clock_mhz) * min(1.0, busy / 20.0)),
+            processes=processes if spec.processes_visible else None,
+            missing=_missing(spec),
         )
 
-    def _of_mig(
-        self, info: DeviceInfo, uuid: str, memory_bytes: int, load: tuple[float, list[ProcessUse]], now: float
-    ) -> Sample:
-        utilization, processes = load
-        known = self._has_utilization[info.uuid]
+    def _of_mig(self, info: DeviceInfo, uuid: str, memory_bytes: int, load: _Load, now: float) -> Sample:
+        spec = self._specs[info.uuid]
+        told = spec.utilization
+        processes = tuple(p if told else replace(p, sm_percent=None) for p in load.processes)
         return Sample(
             uuid=uuid,
             taken_at=now,
-            utilization_percent=utilization if known else None,
-            memory_used_bytes=min(memory_bytes, sum(p.memory_bytes or 0 for p in processes)),
+            utilization_percent=load.percent if told else None,
+            memory_used_bytes=load.memory_bytes,
             memory_total_bytes=memory_bytes,
-            processes=tuple(
-                ProcessUse(p.pid, p.memory_bytes, uuid, p.sm_percent if known else None) for p in processes
-            ),
-            missing=(
-                ("power_mw", "not_supported"),
-                ("temperature_c", "not_supported"),
-                *(() if known else (("utilization_percent", "not_supported"),)),
-            ),
+            processes=processes if spec.processes_visible else None,
+            missing=_missing(spec, *_DEVICE_ONLY),
         )
 
     def _energy(self, uuid: str, power_mw: int, now: float) -> int:
@@ -209,3 +253,9 @@ class SimulatedDriver:
         spent_mj += power_mw * max(0.0, now - at)
         self._energy_mj[uuid] = (now, spent_mj)
         return int(spent_mj)
+
+
+def _missing(spec: DeviceSpec, *unsupported: str) -> tuple[tuple[str, str], ...]:
+    names = unsupported if spec.utilization else ("utilization_percent", *unsupported)
+    hidden = () if spec.processes_visible else (("processes", "not_visible"),)
+    return (*((name, "not_supported") for name in names), *hidden)

@@ -17,13 +17,19 @@ GB = 10**9
 class DeviceSpec:
     """One device. ``mig`` lists profile and memory of its MIG devices, e.g. ``("1g.5gb", 5 * GB)``.
 
-    ``utilization`` false: the driver gives none, as NVML on the MIG devices of an A100.
+    ``utilization`` false: the driver gives none, as NVML on the MIG devices of an A100. ``processes_visible`` false:
+    nor who computes there, as in a container that can't map the host's process ids.
     """
 
     name: str
     memory_bytes: int
     mig: tuple[tuple[str, int], ...] = ()
     utilization: bool = True
+    processes_visible: bool = True
+    idle_power_mw: int = 36_000
+    max_power_mw: int = 250_000
+    idle_clock_mhz: int = 210
+    max_clock_mhz: int = 1410
 
 
 @dataclass(frozen=True)
@@ -47,9 +53,19 @@ class FleetSpec:
             out.append(DeviceInfo(device, index, spec.name, spec.memory_bytes, bool(migs), migs))
         return tuple(out)
 
+    def places_of_others(self) -> tuple[tuple[str, int], ...]:
+        """Where others may be, with its memory: of a cut device all places but the first two.
+
+        Those two, and every whole device, stay free for a newcomer.
+        """
+        return tuple((m.uuid, m.memory_bytes) for info in self.infos() for m in info.mig_devices[2:])
+
     def _uuid(self, *parts: int) -> uuid.UUID:
         text = "/".join([self.seed, *map(str, parts)])
         return uuid.UUID(bytes=hashlib.sha256(text.encode()).digest()[:16], version=4)
+
+
+_T4 = DeviceSpec("Tesla T4", 16 * GB, idle_power_mw=9_000, max_power_mw=70_000, idle_clock_mhz=300, max_clock_mhz=1590)
 
 
 def demo_fleet() -> FleetSpec:
@@ -59,8 +75,8 @@ def demo_fleet() -> FleetSpec:
             DeviceSpec("NVIDIA A100-SXM4-40GB", 40 * GB, tuple([("1g.5gb", 5 * GB)] * 7), utilization=False),
             DeviceSpec("NVIDIA A100-SXM4-40GB", 40 * GB, tuple([("2g.10gb", 10 * GB)] * 3)),
             DeviceSpec("NVIDIA A100-SXM4-40GB", 40 * GB),
-            DeviceSpec("Tesla T4", 16 * GB),
-            DeviceSpec("Tesla T4", 16 * GB),
+            _T4,
+            _T4,
         ),
         others=5,
     )

@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 
-__all__ = ["FIRST_PID", "Other", "others_at"]
+__all__ = ["FIRST_PID", "Other", "others_at", "period_of"]
 
 #: larger than any real process id on Linux (4,194,304 at most), so that nobody's process is taken for theirs
 FIRST_PID = 5_000_000
@@ -25,6 +25,11 @@ class Other:
     memory_bytes: int
 
 
+def period_of(at: float) -> int:
+    """The number of the quarter of an hour in which a time, in Unix seconds, lies."""
+    return int(at // STAY_S)
+
+
 def others_at(seed: str, places: tuple[tuple[str, int], ...], limit: int, at: float) -> tuple[Other, ...]:
     """Who is there at a time.
 
@@ -38,7 +43,7 @@ def others_at(seed: str, places: tuple[tuple[str, int], ...], limit: int, at: fl
     at : float
         Unix seconds.
     """
-    period = int(at // STAY_S)
+    period = period_of(at)
     ranked = sorted(places, key=lambda place: _fraction(seed, place[0], period))
     out = []
     for n, (uuid, memory_bytes) in enumerate(ranked[:limit]):
