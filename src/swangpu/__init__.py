@@ -1,7 +1,45 @@
-"""The GPUs of your whole site, from inside a Jupyter notebook."""
+"""The GPUs of your whole site, from inside a Jupyter notebook.
+
+::
+
+    for offer in swangpu.offers(memory="10GB"):
+        print(offer.title, offer.pool, offer.free)
+
+    with swangpu.session(memory="10GB", duration="2h"):
+        train()
+
+Everything is loaded when it is used: importing swangpu costs nothing.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from .python_api import offers, session
+
+__all__ = ["__version__", "load_ipython_extension", "offers", "session", "unload_ipython_extension"]
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """``%load_ext swangpu``: make ``%gpu`` known in this kernel."""
+    from .kernel_side.magics import load_ipython_extension as load
+
+    load(ip)
+
+
+def unload_ipython_extension(ip: Any) -> None:
+    """``%unload_ext swangpu``."""
+    from .kernel_side.magics import unload_ipython_extension as unload
+
+    unload(ip)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("offers", "session"):
+        from . import python_api
+
+        return getattr(python_api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

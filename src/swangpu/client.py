@@ -19,7 +19,7 @@ import msgspec
 from . import errors, wire
 from .kernel_side.discovery import Place, api_base, find, forget, read_all, runtime_file, write
 
-__all__ = ["Client", "Place", "discover", "error_from", "forget", "read_all", "runtime_file", "write"]
+__all__ = ["Client", "Place", "discover", "error_from", "error_of", "forget", "read_all", "runtime_file", "write"]
 
 T = TypeVar("T")
 
@@ -78,9 +78,14 @@ def error_from(status: int, content: bytes) -> errors.SwanGpuError:
         problem = msgspec.json.decode(content, type=wire.Problem)
     except msgspec.MsgspecError:
         return _unknown_answer(status)
-    kind = _BY_CODE.get(problem.code) or _BY_STATUS.get(status, errors.SwanGpuError)
-    error = kind(problem.detail, hint=problem.hint, code=problem.code)
-    error.params = problem.params
+    return error_of(status, problem.code, problem.detail, problem.hint, problem.params)
+
+
+def error_of(status: int, code: str, detail: str, hint: str, params: dict[str, Any]) -> errors.SwanGpuError:
+    """An error by its code, else by its HTTP status; no status at all means that nobody answered."""
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status or 503, errors.SwanGpuError)
+    error = kind(detail, hint=hint, code=code)
+    error.params = params
     return error
 
 

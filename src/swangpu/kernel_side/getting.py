@@ -114,7 +114,7 @@ class Getter:
         except ApiError as error:
             self._environment.restore()
             self.asked_id = None
-            api.release(session["id"])
+            hold.give_up(api, session["id"])
             if error.code == "no_such_kernel":
                 error.hint = "Hold a GPU for a cell with `%%gpu`, or in a program with `swangpu.session()`."
             raise
@@ -230,7 +230,7 @@ class Getter:
             )
             return hold.Holding(api, session)
         except BaseException:
-            api.release(session["id"])
+            hold.give_up(api, session["id"])
             raise
 
     def end_cell(self, holding: hold.Holding, warm_s: float) -> render.View:

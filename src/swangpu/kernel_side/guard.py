@@ -84,6 +84,8 @@ def main() -> None:
     for line in sys.stdin.buffer:
         with contextlib.suppress(ValueError):
             orders.update(json.loads(line))
+        if orders.get("done"):
+            break
     if orders.get("done") or "session_id" not in orders:
         return
     api = Api(orders["url"], orders["token"])

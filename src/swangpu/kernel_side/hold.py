@@ -16,7 +16,7 @@ from .api import Api, ApiError
 from .grammar import Command
 from .guard import Guard
 
-__all__ = ["Environment", "Holding", "body", "here", "request", "this_kernel", "wait"]
+__all__ = ["Environment", "Holding", "body", "give_up", "here", "request", "this_kernel", "wait"]
 
 Json = dict[str, Any]
 
@@ -41,7 +41,10 @@ def this_kernel() -> str | None:
 
 
 def body(command: Command, *, kind: str = "kernel", **more: Any) -> Json:
-    """The body of ``POST /sessions`` for what was written."""
+    """The body of ``POST /sessions`` for what was written.
+
+    The process id tells a server on this machine whose use of the device is this session's.
+    """
     return {
         "kind": kind,
         "flavor": command.flavor,
@@ -50,6 +53,7 @@ def body(command: Command, *, kind: str = "kernel", **more: Any) -> Json:
         "duration_s": command.duration_s,
         "pools": [command.pool] if command.pool else [],
         "on_ready": "notify" if command.notify else "hold",
+        "options": {"pid": str(os.getpid())} if kind == "kernel" else {},
         **more,
     }
 
@@ -114,6 +118,12 @@ def wait(
         except ApiError as error:
             if error.status or time.monotonic() - heard > PATIENCE_S:
                 raise
+
+
+def give_up(api: Api, session_id: str) -> None:
+    """Give a session back while something else is being reported."""
+    with contextlib.suppress(ApiError):
+        api.release(session_id)
 
 
 def here(session: Json) -> bool:
