@@ -182,7 +182,7 @@ class LocalBackend:
             text = f"Not in this machine: {', '.join(absent)}."
             out.append(("no_such_device", text, "Look at the configured devices; nvidia-smi -L lists what there is."))
         if snapshot.status.text:
-            out.append(("partly_no_permission", snapshot.status.text, snapshot.status.hint))
+            out.append(("devices_missing", snapshot.status.text, snapshot.status.hint))
         return out
 
     def _nothing(

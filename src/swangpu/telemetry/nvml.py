@@ -154,7 +154,26 @@ class NvmlDriver:
             version = str(pynvml.nvmlSystemGetDriverVersion())
         except Exception:  # a driver without a version is a driver still
             version = None
+        if self._all_refused():
+            self._status = DriverStatus("ok")
+            self._shut_down()
+            return status_for(None, code="no_permission")
         return DriverStatus("ok", driver_version=version)
+
+    def _all_refused(self) -> bool:
+        """Whether the library answers, and this account may use none of the devices."""
+        try:
+            count = int(self._nvml.nvmlDeviceGetCount())
+        except Exception:  # `devices` says what it is
+            return False
+        for index in range(count):
+            try:
+                self._nvml.nvmlDeviceGetHandleByIndex(index)
+                return False
+            except Exception as error:
+                if reason_for(error) != "no_permission":
+                    return False
+        return count > 0
 
     def _shut_down(self) -> None:
         was_open, self._status = self._status is not None and self._status.ok, None
@@ -202,7 +221,7 @@ class NvmlDriver:
     def _enumerate(self) -> None:
         nvml = self._nvml
         seen: set[str] = set()
-        refused = 0
+        refused = silent = 0
         count = int(nvml.nvmlDeviceGetCount())
         for index in range(count):
             try:
@@ -213,24 +232,29 @@ class NvmlDriver:
             except Exception as error:
                 if code_of(error) in REOPEN:
                     raise
+                before = [d for d in self._devices.values() if d.info.index == index and d.info.uuid not in seen]
+                for device in before:
+                    self._lose(device, reason_for(error))
+                    seen.add(device.info.uuid)
                 refused += reason_for(error) == "no_permission"
-                for device in self._devices.values():
-                    if device.info.index == index and device.info.uuid not in seen:
-                        self._lose(device, reason_for(error))
-                        seen.add(device.info.uuid)
+                silent += reason_for(error) != "no_permission" and not before
         for uuid, device in self._devices.items():
             if uuid not in seen:
                 self._lose(device, "lost")
-        self._say_refused(refused, count)
+        self._say_unseen(refused, silent, count)
 
-    def _say_refused(self, refused: int, count: int) -> None:
-        """Devices that this account may not use have no UUID to be shown under: the status tells of them."""
+    def _say_unseen(self, refused: int, silent: int, count: int) -> None:
+        """Devices that never told their UUID can't be shown one by one: the status tells of them."""
         version = self._status.driver_version if self._status else None
-        if refused and refused == count:
+        if refused == count > 0:
             self._failed(status_for(None, code="no_permission"))
         elif refused:
             text = f"{refused} of {count} GPUs may not be used by this account."
             self._status = DriverStatus("ok", text, "Ask for access to /dev/nvidia*.", version)
+        elif silent:
+            text = f"{silent} of {count} GPUs {'does' if silent == 1 else 'do'} not answer."
+            hint = "Other pools work. nvidia-smi and the system's log tell more."
+            self._status = DriverStatus("ok", text, hint, version)
         else:
             self._status = DriverStatus("ok", driver_version=version)
 

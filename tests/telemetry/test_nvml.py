@@ -1,0 +1,215 @@
+"""The NVML adapter on the simulated library: every state says itself, nothing raises, no traceback in the log."""
+
+from __future__ import annotations
+
+import os
+
+from nvml.sim import NvmlSim
+
+EIGHT = "gpus 8\n" + "\n".join(
+    f"gpu.{i}.name NVIDIA A100-SXM4-40GB\ngpu.{i}.memory_mib 40960\ngpu.{i}.util {10 * i}" for i in range(8)
+)
+TWO_CUT = EIGHT + "\ngpu.2.mig 7 1g.5gb 4864\ngpu.5.mig 7 1g.5gb 4864\n"
+
+
+def test_eight_devices_of_which_two_are_cut_in_seven(nvml: NvmlSim) -> None:
+    nvml.state(TWO_CUT)
+    said = nvml.run("""
+        d = driver()
+        assert d.open().ok and d.open().driver_version == "575.57.08"
+        devices = d.devices()
+        assert [i.index for i in devices] == list(range(8))
+        assert [len(i.mig_devices) for i in devices] == [0, 0, 7, 0, 0, 7, 0, 0]
+        assert devices[2].mig_devices[0].profile == "1g.5gb"
+        assert len({m.uuid for i in devices for m in i.mig_devices}) == 14
+        whole = d.sample(GPU.format(3))
+        assert len(whole) == 1 and whole[0].utilization_percent == 30.0 and whole[0].missing == ()
+        assert whole[0].memory_total_bytes == 40960 * 2**20 and whole[0].power_mw == 30000
+        cut = d.sample(GPU.format(2))
+        assert len(cut) == 8
+        for sample in cut:
+            assert sample.utilization_percent is None
+            assert dict(sample.missing)["utilization_percent"] == "not_supported"
+            assert sample.memory_used_bytes == 0 and sample.processes == ()
+        print("fine")
+    """)
+    assert said.strip() == "fine"
+
+
+def test_a_sample_costs_few_calls_and_never_the_slow_one(nvml: NvmlSim) -> None:
+    nvml.state(EIGHT + "".join(f"\ngpu.{i}.proc {os.getpid()} 100" for i in range(8)))
+    nvml.run("""
+        d = driver()
+        for i in d.devices(): d.sample(i.uuid)
+        pathlib.Path(__import__("os").environ["SWANGPU_NVML_SIM_CALLS"]).unlink()
+        for i in d.devices(): d.sample(i.uuid)
+    """)
+    calls = nvml.calls()
+    assert "nvmlDeviceGetPcieThroughput" not in calls
+    assert "nvmlInitWithFlags" not in calls
+    # pynvml asks twice for a list, once for its length
+    listing = calls["nvmlDeviceGetHandleByIndex_v2"] + calls["nvmlDeviceGetUUID"] + calls["nvmlDeviceGetMigMode"]
+    assert listing + calls["nvmlDeviceGetCount_v2"] == 25
+    assert sum(calls.values()) - 25 <= 8 * 9
+    assert len(nvml.threads()) == 1
+
+
+def test_the_library_is_missing_and_comes(nvml: NvmlSim) -> None:
+    said = nvml.run(
+        """
+        d = driver()
+        status = d.open()
+        print(status.code, "|", status.text, "|", status.hint)
+        assert d.devices() == () and d.sample("GPU-x")[0].utilization_percent is None
+        """,
+        library=False,
+    )
+    assert said.startswith("library_missing | No NVIDIA driver here (libnvidia-ml not found). | Other pools work.")
+
+
+def test_what_stands_in_the_way_is_said_and_goes_away(nvml: NvmlSim) -> None:
+    for number, code in ((9, "driver_not_loaded"), (4, "no_permission"), (18, "version_mismatch"), (999, "failed")):
+        nvml.state(f"gpus 1\nfail nvmlInitWithFlags {number}")
+        said = nvml.run("""
+            d = driver()
+            status = d.open()
+            assert not status.ok and status.text and status.hint and d.devices() == ()
+            set_state("gpus 1")
+            assert d.open().ok and len(d.devices()) == 1
+            print(status.code)
+        """)
+        assert said.strip() == code
+
+
+def test_a_driver_that_is_unloaded_in_mid_run(nvml: NvmlSim) -> None:
+    nvml.run("""
+        d = driver()
+        assert d.devices()[0].lost_reason is None
+        set_state("gpus 1\\nfail * 9")
+        assert d.sample(GPU.format(0))[0].missing
+        assert d.devices()[0].lost_reason == "lost"
+        assert d.open().code == "driver_not_loaded"
+        set_state("gpus 1")
+        assert d.devices()[0].lost_reason is None and d.sample(GPU.format(0))[0].utilization_percent == 0.0
+    """)
+
+
+def test_a_device_is_lost_in_mid_run_and_comes_back(nvml: NvmlSim) -> None:
+    nvml.state("gpus 2")
+    nvml.run("""
+        d = driver()
+        d.devices()
+        set_state("gpus 2\\ngpu.1.lost 1")
+        sample = d.sample(GPU.format(1))[0]
+        assert sample.memory_used_bytes is None and dict(sample.missing)["memory_used_bytes"] == "lost"
+        assert [i.lost_reason for i in d.devices()] == [None, "lost"]
+        assert d.sample(GPU.format(0))[0].utilization_percent == 0.0
+        set_state("gpus 2\\ngpu.1.util 30")
+        end = time.monotonic() + 10
+        while d.devices()[1].lost_reason:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert d.sample(GPU.format(1))[0].utilization_percent == 30.0
+    """)
+
+
+def test_a_device_that_answers_unknown_error_to_everything_is_lost(nvml: NvmlSim) -> None:
+    nvml.state("gpus 1\n")
+    nvml.run("""
+        d = driver()
+        d.devices()
+        set_state("gpus 1\\ngpu.0.fail * 999")
+        d.sample(GPU.format(0))
+        assert d.devices()[0].lost_reason
+    """)
+
+
+def test_no_permission_for_some_and_for_all(nvml: NvmlSim) -> None:
+    nvml.state("gpus 2\ngpu.1.fail * 4")
+    nvml.run("""
+        d = driver()
+        assert len(d.devices()) == 1
+        assert d.open().ok and "1 of 2 GPUs" in d.open().text
+        set_state("gpus 2\\nfail nvmlDeviceGetHandleByIndex_v2 4")
+        assert all(i.lost_reason for i in d.devices())
+        assert d.open().code == "no_permission" and d.open().code == "no_permission"
+        set_state("gpus 2")
+        assert d.open().ok and len(d.devices()) == 2
+    """)
+
+
+def test_each_field_fails_alone(nvml: NvmlSim) -> None:
+    nvml.state("""
+        gpus 1
+        gpu.0.fail nvmlDeviceGetUtilizationRates 3
+        gpu.0.fail nvmlDeviceGetTemperatureV 4
+        gpu.0.fail nvmlDeviceGetClockInfo 999
+        gpu.0.fail nvmlDeviceGetFieldValues 3
+    """)
+    nvml.run("""
+        d = driver()
+        d.devices()
+        for _ in range(3):
+            s = d.sample(GPU.format(0))[0]
+        assert dict(s.missing) == {
+            "utilization_percent": "not_supported", "temperature_c": "no_permission", "sm_clock_mhz": "not_answering",
+            "energy_mj": "not_supported",
+        }, s.missing
+        assert s.power_mw == 30000 and s.memory_total_bytes and s.processes == ()
+        assert d.devices()[0].lost_reason is None
+    """)
+    assert nvml.calls()["nvmlDeviceGetUtilizationRates"] == 1  # what is not supported is asked once
+
+
+def test_an_older_driver_has_older_spellings(nvml: NvmlSim) -> None:
+    nvml.state(f"""
+        gpus 1
+        gpu.0.used_mib 100
+        gpu.0.proc {os.getpid()} 100
+        fail nvmlDeviceGetMemoryInfo_v2 13
+        fail nvmlDeviceGetTemperatureV 13
+        fail nvmlDeviceGetProcessesUtilizationInfo 13
+    """)
+    nvml.run("""
+        d = driver()
+        d.devices()
+        s = d.sample(GPU.format(0))[0]
+        assert s.memory_used_bytes == 100 * 2**20 and s.temperature_c == 40 and len(s.processes) == 1
+        assert s.missing == ()
+    """)
+
+
+def test_processes_ours_foreign_and_ended(nvml: NvmlSim) -> None:
+    gone = 2**22 + 7  # above Linux's largest process id
+    nvml.state(f"gpus 2\ngpu.0.util 60\ngpu.0.proc {os.getpid()} 300\ngpu.1.proc {gone} 100")
+    nvml.run(f"""
+        d = driver(host_pids=False)
+        d.devices()
+        ours, foreign = d.sample(GPU.format(0))[0], d.sample(GPU.format(1))[0]
+        (process,) = ours.processes
+        assert process.pid == {os.getpid()} and process.memory_bytes == 300 * 2**20 and process.sm_percent == 60.0
+        assert foreign.processes is None and dict(foreign.missing)["processes"] == "not_visible"
+        on_host = driver(host_pids=True)
+        on_host.devices()
+        assert on_host.sample(GPU.format(1))[0].processes == ()
+    """)
+
+
+def test_processes_of_mig_devices(nvml: NvmlSim) -> None:
+    nvml.state(f"""
+        gpus 1
+        gpu.0.name NVIDIA A100-SXM4-40GB
+        gpu.0.mig 2 3g.20gb 19968
+        gpu.0.proc {os.getpid()} 500 1
+    """)
+    nvml.run("""
+        d = driver()
+        (info,) = d.devices()
+        whole, first, second = d.sample(info.uuid)
+        assert first.processes == () and second.memory_used_bytes == 500 * 2**20
+        assert [p.mig_uuid for p in second.processes] == [info.mig_devices[1].uuid]
+        assert whole.processes == second.processes
+        set_state("gpus 1\\ngpu.0.name NVIDIA A100-SXM4-40GB")
+        (info,) = d.devices()
+        assert not info.mig_enabled and d.sample(info.uuid)[0].utilization_percent == 0.0
+    """)
