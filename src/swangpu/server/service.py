@@ -10,8 +10,9 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from ..broker import events as ev
 from ..broker.policy import Policy
 from ..domain.sessions import SessionState
 from ..errors import Unavailable
@@ -52,6 +53,13 @@ class Settings:
     pool: LocalPoolConfig | None = None
 
 
+class WatchedKernels(KernelHost, Protocol):
+    """A kernel host that tells what happens."""
+
+    on_gone: Callable[[str, str], None]
+    on_activity: Callable[[str, bool], None]
+
+
 class Service:
     """This server's part: the leader's broker, or the way to it.
 
@@ -61,7 +69,7 @@ class Service:
     kernels : KernelHost
     """
 
-    def __init__(self, settings: Settings, kernels: KernelHost) -> None:
+    def __init__(self, settings: Settings, kernels: WatchedKernels) -> None:
         self.settings = settings
         self.kernels = kernels
         self._election = Election(settings.runtime_dir)
@@ -74,6 +82,7 @@ class Service:
         self._closed = False
         #: replaced as a whole, never changed: it is read on other threads
         self._pids: frozenset[int] = frozenset()
+        self._telling: set[asyncio.Future[None]] = set()
 
     @property
     def running(self) -> Runtime | None:
@@ -185,7 +194,19 @@ class Service:
 
         runtime.subscribe(changed)
         changed()
+        self._listen(runtime)
         return runtime
+
+    def _listen(self, runtime: Runtime) -> None:
+        """What happens to kernels becomes events."""
+
+        def tell(event: ev.Event) -> None:
+            task = asyncio.ensure_future(runtime.report(event))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+        self.kernels.on_gone = lambda kernel_id, session_id: tell(ev.KernelGone(session_id, kernel_id))
+        self.kernels.on_activity = lambda session_id, busy: tell(ev.ActivityReported(session_id, busy))
 
     def _make_driver(self, clock: SystemClock) -> GpuDriver:
         if self.settings.simulated:
@@ -221,11 +242,13 @@ class Service:
 
         if not isinstance(self._driver, SimulatedDriver) or self._runtime is None:
             return
-        bound: dict[int, str] = {}
+        bound: dict[int, tuple[str, ...]] = {}
+        held: list[str] = []
         for session in self._runtime.broker.state.live():
-            for share in session.shares[:1]:
-                bound.update(dict.fromkeys(pids.get(session.id, []), share.mig_uuid or share.device_uuid))
-        self._driver.rebind(bound)
+            units = tuple(share.mig_uuid or share.device_uuid for share in session.shares)
+            held += units
+            bound.update(dict.fromkeys(pids.get(session.id, []), units))
+        self._driver.rebind(bound, held)
 
 
 def _descendants(pids: frozenset[int]) -> set[int]:
