@@ -75,7 +75,8 @@ def test_a_whole_device() -> None:
     (share,) = shares_of(A100, LocalPoolConfig())
     assert (share.id, share.flavor, share.kind) == ("GPU-a", "a100-40gb", ShareKind.WHOLE)
     (flavor,) = flavors_of([A100], [share])
-    assert flavor.title == "A100 whole, 40 GB" and flavor.max_per_kernel == 1
+    assert flavor.title == "A100 whole, 40 GB"
+    assert flavor.max_per_kernel == 1
     twin = DeviceInfo("GPU-b", 1, A100.name, A100.memory_bytes)
     (flavor,) = flavors_of([A100, twin], [share, *shares_of(twin, LocalPoolConfig())])
     assert flavor.max_per_kernel == 2
@@ -116,7 +117,8 @@ def test_mps_shares_need_the_daemon() -> None:
 
 def test_only_configured_devices_are_offered() -> None:
     assert shares_of(T4, LocalPoolConfig(devices=("0",))) == ()
-    assert shares_of(T4, LocalPoolConfig(devices=("1",))) and shares_of(T4, LocalPoolConfig(devices=("GPU-t",)))
+    assert shares_of(T4, LocalPoolConfig(devices=("1",)))
+    assert shares_of(T4, LocalPoolConfig(devices=("GPU-t",)))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ def test_no_daemon_a_dead_one_and_rubbish(tmp_path: Path) -> None:
         if text is not None:
             (tmp_path / PID_FILE).write_text(text)
         found = find_mps(str(tmp_path))
-        assert found.pipe_directory is None and found.code == "mps_not_running" and found.hint
+        assert found.pipe_directory is None
+        assert found.code == "mps_not_running"
+        assert found.hint
 
 
 def test_a_daemon_of_somebody_else_is_none(tmp_path: Path) -> None:

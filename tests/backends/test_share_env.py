@@ -17,7 +17,8 @@ def slices(kind: str, n: int = 4) -> tuple[Share, ...]:
 def test_whole_devices_and_mig_by_uuid_and_nothing_else() -> None:
     whole = shares_of(T4, LocalPoolConfig())
     env = environment_of(whole)
-    assert env["CUDA_VISIBLE_DEVICES"] == "GPU-t" and env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert env["CUDA_VISIBLE_DEVICES"] == "GPU-t"
+    assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert {k for k, v in env.items() if v is not None} == {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}
     assert environment_of([MIG])["CUDA_VISIBLE_DEVICES"] == "MIG-1"
     assert environment_of([])["CUDA_VISIBLE_DEVICES"] == ""
@@ -41,7 +42,8 @@ def test_a_time_slice_is_told_to_the_frameworks() -> None:
         env = environment_of(slices("time_slice")[:1], memory)
         assert env["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.250"
         assert env["CUPY_GPU_MEMORY_LIMIT"] == env["SWANGPU_MEMORY_LIMIT_BYTES"] == str(4 * GIB)
-        assert env["TF_FORCE_GPU_ALLOW_GROWTH"] == "true" and env["CUDA_MPS_PIPE_DIRECTORY"] is None
+        assert env["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+        assert env["CUDA_MPS_PIPE_DIRECTORY"] is None
 
 
 def sample(*uses: tuple[int, int]) -> dict[str, Sample]:

@@ -14,9 +14,11 @@ def test_peaks_stay_when_an_hour_is_drawn_in_sixty_points() -> None:
         busy = 100.0 if second == 1234 else 1.0
         history.add("GPU-0", float(second), utilization_percent=busy, memory_used_bytes=second)
     series = history.series("GPU-0", 0, 3600, points=60)
-    assert series.interval_s == 60 and len(series.times) == 60
+    assert series.interval_s == 60
+    assert len(series.times) == 60
     assert max(u for u in series.utilization_percent_max if u is not None) == 100.0
-    assert series.utilization_percent_max[20] == 100.0 and series.utilization_percent_min[20] == 1.0
+    assert series.utilization_percent_max[20] == 100.0
+    assert series.utilization_percent_min[20] == 1.0
     assert series.memory_used_bytes_max[-1] == 3599
 
 
@@ -27,14 +29,16 @@ def test_what_is_not_known_is_none_with_its_reason_and_gaps_stay_gaps() -> None:
             "MIG-1", at, utilization_percent=None, memory_used_bytes=7, missing={"utilization_percent": "not_supported"}
         )
     series = history.series("MIG-1", 0, 10, points=10)
-    assert series.utilization_percent == (None,) * 6 and series.utilization_percent_max == (None,) * 6
+    assert series.utilization_percent == (None,) * 6
+    assert series.utilization_percent_max == (None,) * 6
     assert series.memory_used_bytes == (7, 7, None, None, None, 7)
     assert series.missing == {"utilization_percent": "not_supported"}
 
 
 def test_nothing_is_known_of_a_stranger() -> None:
     series = History().series("nobody", 0, 10)
-    assert series.times == () and series.missing == {}
+    assert series.times == ()
+    assert series.missing == {}
 
 
 def test_it_is_bounded() -> None:

@@ -82,8 +82,10 @@ def test_nobody_looking_means_no_call_and_no_thread(made: Callable[..., Sampler]
     sampler = made(driver)
     sampler.subscribe(lambda snapshot: None)
     time.sleep(0.1)
-    assert not driver.calls and threading.active_count() == before
-    assert not sampler.snapshot.status.ok and sampler.snapshot.status.text
+    assert not driver.calls
+    assert threading.active_count() == before
+    assert not sampler.snapshot.status.ok
+    assert sampler.snapshot.status.text
 
 
 def test_readings_come_while_somebody_looks_and_stop_after(made: Callable[..., Sampler]) -> None:
@@ -99,7 +101,9 @@ def test_readings_come_while_somebody_looks_and_stop_after(made: Callable[..., S
     assert driver.calls == calls
     assert len(driver.threads) == 1
     last = got[-1]
-    assert last.simulated and last.status.ok and sorted(last.samples) == ["GPU-0", "GPU-1"]
+    assert last.simulated
+    assert last.status.ok
+    assert sorted(last.samples) == ["GPU-0", "GPU-1"]
     assert [s.number for s in got] == sorted({s.number for s in got})
     with pytest.raises(TypeError):
         last.samples["x"] = last.samples["GPU-0"]  # type: ignore[index]
@@ -133,7 +137,8 @@ def test_refresh_reads_once_and_takes_what_is_fresh(made: Callable[..., Sampler]
     driver = FakeDriver()
     sampler = made(driver)
     first = sampler.refresh().result(5)
-    assert first.status.ok and driver.calls["GPU-0"] == 1
+    assert first.status.ok
+    assert driver.calls["GPU-0"] == 1
     assert sampler.refresh(max_age_s=60).result(5) is first
     assert sampler.refresh().result(5).number == 2
     cancelled = sampler.refresh()
@@ -148,7 +153,8 @@ def test_a_hanging_device_holds_up_nobody_and_comes_back(made: Callable[..., Sam
     with sampler.watch():
         until(lambda: "GPU-1" in sampler.snapshot.silent_since)
         silent = sampler.snapshot
-        assert silent.status.ok and silent.devices["GPU-1"].lost_reason == "not_answering"
+        assert silent.status.ok
+        assert silent.devices["GPU-1"].lost_reason == "not_answering"
         assert dict(silent.samples["GPU-1"].missing)["utilization_percent"] == "not_answering"
         until(lambda: sampler.snapshot.number > silent.number + 5, 0.9)
         assert sampler.snapshot.samples["GPU-2"].utilization_percent == 50.0
@@ -177,7 +183,8 @@ def test_a_driver_that_hangs_altogether_answers_refresh_in_time(made: Callable[.
     started = time.monotonic()
     found = sampler.refresh().result(5)
     assert time.monotonic() - started < 1.0
-    assert found.status.code == "not_answering" and found.status.hint
+    assert found.status.code == "not_answering"
+    assert found.status.hint
     del driver.hang["open"]
     with sampler.watch():
         until(lambda: sampler.snapshot.status.ok and len(sampler.snapshot.devices) == 2)
