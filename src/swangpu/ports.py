@@ -165,6 +165,10 @@ class KernelHost(Protocol):
         """Close or open the agent's gate: while closed, execute requests are held in order."""
         ...
 
+    async def refresh(self) -> None:
+        """Learn the notebooks' paths anew; ``kernels`` and ``find`` answer from what was learned last."""
+        ...
+
     def kernels(self) -> Sequence[KernelInfo]: ...
 
     def find(self, path: str) -> str | None:

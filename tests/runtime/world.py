@@ -144,6 +144,9 @@ class DictKernels:
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
         (self.gated.add if closed else self.gated.discard)(kernel_id)
 
+    async def refresh(self) -> None:
+        pass
+
     def kernels(self) -> list[KernelInfo]:
         return [KernelInfo(i, s, "idle", f"{i}.ipynb", "python3") for i, (s, _) in self.rows.items()]
 

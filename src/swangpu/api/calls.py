@@ -115,6 +115,8 @@ async def get_sessions(call: Call) -> wire.Sessions:
 async def post_session(call: Call) -> wire.SessionView:
     request = request_of(call.body, call.runtime.broker.state.policy.default_lease_s)
     kernels = call.runtime.kernels
+    if kernels is not None and call.body.attach is not None:
+        await kernels.refresh()
     if request.attach_path is not None and kernels is not None and kernels.find(request.attach_path) is None:
         raise NotFound("The notebook has no running kernel.", hint="Start its kernel first.", code="no_such_kernel")
     wanted = request.attach_kernel_id

@@ -144,6 +144,10 @@ class Runtime:
             raise Unavailable("This server is shutting down.", code="shutting_down")
         return await self._journal.handle(event, self.now())
 
+    async def report(self, event: ev.Event) -> None:
+        """Take a report that must not be lost: again and again while the ledger is away."""
+        await self._work.report(event)
+
     async def request(self, user: str, request: Request, idempotency_key: str | None = None) -> Session:
         """Ask for shares.
 
@@ -191,6 +195,7 @@ class Runtime:
         kernels = self.kernels
         if kernels is None:
             raise Conflict("There are no kernels to attach here.", code="no_kernels")
+        await kernels.refresh()
         if kernel_id is None and path is not None:
             kernel_id = kernels.find(path)
         known = next((k for k in kernels.kernels() if k.kernel_id == kernel_id), None)
@@ -257,6 +262,7 @@ class Runtime:
         """What attaching would do to a kernel; see `swangpu.wire.KernelPreview`."""
         if self.kernels is None:
             raise NotFound("There are no kernels here.", code="no_such_kernel")
+        await self.kernels.refresh()
         if kernel_id is None and path is not None:
             kernel_id = self.kernels.find(path)
         if kernel_id is None:
@@ -350,6 +356,7 @@ class Runtime:
         """After a start: what the ledger says against the kernels that are really there."""
         if self.kernels is None:
             return
+        await self.kernels.refresh()
         there = {k.kernel_id: k for k in self.kernels.kernels()}
         for session in list(self.broker.state.live()):
             for kernel_id in session.kernel_ids:

@@ -219,6 +219,7 @@ class Work:
         if session.state is not SessionState.ACTIVE or self.kernels is None:
             return
         request = session.request
+        await self.kernels.refresh()
         kernel_id = request.attach_kernel_id
         if kernel_id is None and request.attach_path is not None:
             kernel_id = self.kernels.find(request.attach_path)

@@ -19,6 +19,7 @@ from ..api.context import ApiContext
 from ..api.handlers import handlers_for
 from ..broker.policy import Policy
 from ..domain.sessions import Session
+from ..kernels.provisioner import make_default
 from .files import RuntimeFile
 from .paths import local_runtime_dir
 from .service import Service, Settings
@@ -83,6 +84,7 @@ class SwanGpu(ExtensionApp):
             version=__version__,
         )
         self.handlers.extend(handlers_for(APIHandler, context))
+        self.provisioner_finding = make_default()
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Say where we are; start what must not wait for a viewer: kernels that outlived the last server."""
@@ -116,7 +118,7 @@ class SwanGpu(ExtensionApp):
         from ..backends.flavors import LocalPoolConfig
         from .kernels import make_kernel_host
 
-        app = self.serverapp
+        app: Any = self.serverapp
         runtime_dir = local_runtime_dir(self.runtime_dir)
         settings = Settings(
             owner=owner_name(),
@@ -142,7 +144,7 @@ class SwanGpu(ExtensionApp):
 
     def _other_ends(self, session: Session) -> list[tuple[float, str]]:
         """The idle limits of this server and of its kernels, where they are set and would come."""
-        app = self.serverapp
+        app: Any = self.serverapp
         if session.busy or session.idle_since is None:
             return []
         out: list[tuple[float, str]] = []

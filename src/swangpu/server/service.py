@@ -221,7 +221,7 @@ class Service:
     def _own_pids(self) -> set[int]:
         """The processes that are ours: what they use of a device is not taken by others. On any thread."""
         pids = self._pids
-        return pids | _descendants(pids)
+        return set(pids) | _descendants(pids)
 
     def _session_pids(self) -> dict[str, list[int]]:
         """Session id to the processes that compute for it."""

@@ -1,0 +1,36 @@
+"""Which kernel of this process is on which session: read by the provisioner, written by the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["BINDINGS", "Binding", "Bindings"]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A kernel's session, and the environment of its shares; None unsets a variable."""
+
+    session_id: str
+    env: Mapping[str, str | None]
+
+
+@dataclass
+class Bindings:
+    """By kernel id. One for each process: jupyter_client makes provisioners itself and hands them nothing.
+
+    Attributes
+    ----------
+    kernel_env : callable
+        What every kernel is told, from its id: where our API is, and how to find ``%gpu``.
+    gone : callable
+        Called with a kernel's id when it has ended for good.
+    """
+
+    of_kernel: dict[str, Binding] = field(default_factory=dict)
+    kernel_env: Callable[[str], Mapping[str, str]] = lambda kernel_id: {}
+    gone: Callable[[str], None] = lambda kernel_id: None
+
+
+BINDINGS = Bindings()

@@ -1,0 +1,242 @@
+"""The kernels of one Jupyter server, as the runtime needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..domain.sessions import Carry
+from ..errors import Conflict, NotFound
+from ..ports import KernelInfo
+from .bindings import BINDINGS, Binding
+
+__all__ = ["JupyterKernelHost"]
+
+log = logging.getLogger(__name__)
+
+#: how often the kernels on sessions are asked whether a cell runs
+ACTIVITY_EVERY_S = 1.0
+#: how long a kernel may take to answer what it could carry, and to carry it, in seconds
+PREVIEW_TIMEOUT_S = 15.0
+CARRY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 60.0
+
+
+class JupyterKernelHost:
+    """Implements `swangpu.ports.KernelHost` on a Jupyter server's managers.
+
+    Parameters
+    ----------
+    kernel_manager : MappingKernelManager
+    session_manager : SessionManager
+        Jupyter's: the notebook of a kernel is in its notebook sessions.
+    on_gone : callable
+        Called with kernel id and session id when a kernel on a session has ended for good.
+    on_activity : callable
+        Called with session id and whether a cell runs, when that changes.
+    """
+
+    def __init__(
+        self,
+        kernel_manager: Any,
+        session_manager: Any,
+        *,
+        on_gone: Callable[[str, str], None] = lambda kernel_id, session_id: None,
+        on_activity: Callable[[str, bool], None] = lambda session_id, busy: None,
+    ) -> None:
+        self._manager = kernel_manager
+        self._sessions = session_manager
+        self.on_gone = on_gone
+        self.on_activity = on_activity
+        self._paths: dict[str, str] = {}
+        self._busy: dict[str, bool] = {}
+        self._watching: asyncio.Task[None] | None = None
+        self._locks: dict[str, asyncio.Lock] = {}
+        BINDINGS.gone = self._gone
+
+    # -- the port ---------------------------------------------------------------------------------
+
+    async def attach(self, kernel_id: str, session_id: str, env: Mapping[str, str | None], carry: Carry) -> None:
+        async with self._lock(kernel_id):
+            self._kernel(kernel_id)
+            known = BINDINGS.of_kernel.get(kernel_id)
+            if known is not None and known.session_id != session_id:
+                raise Conflict("This kernel is on another session.", hint="Release that first.", code="kernel_attached")
+            await self._restart(kernel_id, Binding(session_id, dict(env)), carry)
+        self._watch()
+
+    async def detach(self, kernel_id: str, session_id: str, carry: Carry) -> None:
+        async with self._lock(kernel_id):
+            known = BINDINGS.of_kernel.get(kernel_id)
+            if known is None or known.session_id != session_id:
+                return
+            if kernel_id not in self._manager:
+                BINDINGS.of_kernel.pop(kernel_id, None)
+                return
+            await self._restart(kernel_id, None, carry)
+
+    async def bind_in_place(self, kernel_id: str, session_id: str, env: Mapping[str, str | None]) -> None:
+        self._kernel(kernel_id)
+        BINDINGS.of_kernel[kernel_id] = Binding(session_id, dict(env))
+        self._watch()
+
+    async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
+        raise Conflict("This kernel cannot be paused.", hint="Release its GPU instead.", code="cannot_be_paused")
+
+    async def preview(self, kernel_id: str) -> Mapping[str, Any]:
+        kernel = self._kernel(kernel_id)
+        out: dict[str, Any] = {
+            "kernel_id": kernel_id,
+            "restart_needed": True,
+            "carry_supported": False,
+            "carried": [],
+            "left": [],
+            "stack": [],
+            "warning": None,
+        }
+        if not self._is_python(kernel) or getattr(kernel, "execution_state", "") == "busy":
+            return out
+        found = await self._ask(kernel, "swangpu_kernel.carry.preview()", PREVIEW_TIMEOUT_S)
+        stack = await self._ask(kernel, "swangpu_kernel.stack.check()", PREVIEW_TIMEOUT_S)
+        if isinstance(found, dict):
+            out.update(carry_supported=True, carried=found.get("carried", []), left=found.get("left", []))
+        if isinstance(stack, dict):
+            out.update(stack=stack.get("stack", []), warning=stack.get("warning"))
+        return out
+
+    def kernels(self) -> Sequence[KernelInfo]:
+        out = []
+        for kernel_id in self._manager.list_kernel_ids():
+            kernel = self._manager.get_kernel(kernel_id)
+            binding = BINDINGS.of_kernel.get(kernel_id)
+            out.append(
+                KernelInfo(
+                    kernel_id=kernel_id,
+                    session_id=binding.session_id if binding else None,
+                    execution_state=getattr(kernel, "execution_state", "") or "idle",
+                    path=self._paths.get(kernel_id),
+                    kernel_name=str(kernel.kernel_name),
+                    pid=getattr(kernel.provisioner, "pid", None),
+                )
+            )
+        return out
+
+    def find(self, path: str) -> str | None:
+        wanted = path.strip("/")
+        for kernel_id, known in self._paths.items():
+            if known == wanted and kernel_id in self._manager:
+                return kernel_id
+        return None
+
+    async def refresh(self) -> None:
+        """Read the notebooks' paths from Jupyter's notebook sessions."""
+        listed: Awaitable[list[dict[str, Any]]] = self._sessions.list_sessions()
+        self._paths = {s["kernel"]["id"]: str(s["path"]).strip("/") for s in await listed if s.get("kernel")}
+
+    async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _lock(self, kernel_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(kernel_id, asyncio.Lock())
+
+    def _kernel(self, kernel_id: str) -> Any:
+        if kernel_id not in self._manager:
+            raise NotFound("There is no such kernel.", hint="Start the notebook's kernel first.", code="no_such_kernel")
+        return self._manager.get_kernel(kernel_id)
+
+    async def _restart(self, kernel_id: str, binding: Binding | None, carry: Carry) -> None:
+        """Restart a kernel with or without shares, its variables carried where that was asked for."""
+        kernel = self._kernel(kernel_id)
+        before = BINDINGS.of_kernel.get(kernel_id)
+        with tempfile.TemporaryDirectory(prefix="swangpu-carry-") as folder:
+            saved = await self._save(kernel, Path(folder)) if carry is Carry.ALL else None
+            try:
+                if binding is None:
+                    BINDINGS.of_kernel.pop(kernel_id, None)
+                else:
+                    BINDINGS.of_kernel[kernel_id] = binding
+                await self._manager.restart_kernel(kernel_id, now=True)
+            except Exception:
+                if before is not None:
+                    BINDINGS.of_kernel[kernel_id] = before
+                else:
+                    BINDINGS.of_kernel.pop(kernel_id, None)
+                raise
+            if saved is not None:
+                await self._ask(kernel, f"swangpu_kernel.carry.load({str(saved)!r})", CARRY_TIMEOUT_S)
+
+    async def _save(self, kernel: Any, folder: Path) -> Path:
+        if not self._is_python(kernel):
+            raise Conflict(
+                "The variables of this kernel's language can't be carried.",
+                hint="Choose to drop them.",
+                code="carry_unsupported",
+            )
+        if getattr(kernel, "execution_state", "") == "busy":
+            raise Conflict("A cell is running.", hint="Wait for it, or interrupt it.", code="kernel_busy")
+        path = folder / "variables"
+        answer = await self._ask(kernel, f"swangpu_kernel.carry.save({str(path)!r})", CARRY_TIMEOUT_S)
+        if not isinstance(answer, dict):
+            raise Conflict("The kernel did not save its variables.", hint="Choose to drop them.", code="carry_failed")
+        return path
+
+    def _is_python(self, kernel: Any) -> bool:
+        spec = getattr(kernel, "kernel_spec", None)
+        return str(getattr(spec, "language", "")).lower() == "python"
+
+    async def _ask(self, kernel: Any, expression: str, timeout_s: float) -> Any:
+        """Evaluate one of our own expressions in a kernel, unseen by its notebook; None when it does not answer."""
+        client = kernel.client()
+        client.start_channels(iopub=False, stdin=False, hb=False, control=False)
+        try:
+            code = "import swangpu_kernel.carry, swangpu_kernel.stack, json as _swangpu_json"
+            wrapped = f"_swangpu_json.dumps({expression})"
+            message_id = client.execute(
+                code + "\n", silent=True, store_history=False, user_expressions={"answer": wrapped}, allow_stdin=False
+            )
+            while True:
+                reply = await asyncio.wait_for(client.get_shell_msg(), timeout_s)
+                if reply["parent_header"].get("msg_id") == message_id:
+                    break
+            found = reply["content"].get("user_expressions", {}).get("answer", {})
+            if found.get("status") != "ok":
+                log.info("A kernel could not say: %s", found.get("evalue"))
+                return None
+            import ast
+
+            return json.loads(ast.literal_eval(found["data"]["text/plain"]))
+        except (TimeoutError, asyncio.TimeoutError, ValueError, SyntaxError, KeyError):
+            return None
+        finally:
+            client.stop_channels()
+
+    def _gone(self, kernel_id: str) -> None:
+        binding = BINDINGS.of_kernel.pop(kernel_id, None)
+        self._busy.pop(kernel_id, None)
+        if binding is not None:
+            self.on_gone(kernel_id, binding.session_id)
+
+    def _watch(self) -> None:
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch_activity())
+
+    async def _watch_activity(self) -> None:
+        """Tell when cells start and end to run, while any kernel is on a session."""
+        while BINDINGS.of_kernel:
+            for kernel_id, binding in list(BINDINGS.of_kernel.items()):
+                if kernel_id not in self._manager:
+                    continue
+                busy = getattr(self._manager.get_kernel(kernel_id), "execution_state", "") == "busy"
+                if self._busy.get(kernel_id, False) != busy:
+                    self._busy[kernel_id] = busy
+                    self.on_activity(binding.session_id, busy)
+            await asyncio.sleep(ACTIVITY_EVERY_S)
