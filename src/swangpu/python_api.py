@@ -13,7 +13,7 @@ from . import client, errors, wire
 from .kernel_side import cuda, grammar, hold, words
 from .kernel_side.api import Api, ApiError
 
-__all__ = ["Progress", "held", "offers", "session", "wanted"]
+__all__ = ["Progress", "held", "offers", "seconds", "session", "wanted"]
 
 
 def offers(
@@ -99,7 +99,7 @@ def session(
     with client.discover() as found:
         place = (found.base, found.token)
     progress = Progress(quiet)
-    with held(Api(*place), command, purpose=purpose, timeout_s=_seconds(timeout), tell=progress.tell) as holding:
+    with held(Api(*place), command, purpose=purpose, timeout_s=seconds(timeout), tell=progress.tell) as holding:
         progress.done(holding.session)
         yield msgspec.convert(holding.session, wire.SessionView)
 
@@ -156,12 +156,18 @@ def wanted(
         memory_bytes=None if size is None else int(size),
         flavor=flavor,
         count=count,
-        duration_s=_seconds(duration),
+        duration_s=seconds(duration),
         pool=pool,
     )
 
 
-def _seconds(duration: str | float | None) -> float | None:
+def seconds(duration: str | float | None) -> float | None:
+    """Of ``"2h"``, or of a number of seconds.
+
+    Raises
+    ------
+    BadInput
+    """
     try:
         return grammar.parse_duration(duration) if isinstance(duration, str) else duration
     except grammar.GrammarError as error:
