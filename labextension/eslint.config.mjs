@@ -21,5 +21,5 @@ export default ts.config(
       eqeqeq: ['error', 'always', { null: 'ignore' }]
     }
   },
-  { files: ['**/*.mjs'], ...ts.configs.disableTypeChecked }
+  { files: ['**/*.mjs', 'style/*.js'], ...ts.configs.disableTypeChecked }
 );

@@ -1,22 +1,99 @@
-import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { INotebookTracker } from '@jupyterlab/notebook';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator } from '@jupyterlab/translation';
-import { Panel } from '@lumino/widgets';
 
-import { gpuIcon } from './icon';
+import { Actions } from './actions';
+import { Api } from './api';
+import { addCommands } from './commands';
+import type { Tools } from './components/context';
+import { Model } from './model';
+import { Notebooks } from './notebooks';
+import { Notifier } from './notify';
+import { Offering } from './offering';
+import { GpuPanel } from './panel';
+import { DEFAULTS, followSettings, type Settings } from './settings';
+import { SharedSessions } from './shared';
+import { GpuStatus } from './status';
+import { SharedStream } from './stream';
+import { CommandIDs, IGpuSessions, PLUGIN_ID, TRANSLATION_DOMAIN } from './tokens';
+import { Words } from './words';
 
-const plugin: JupyterFrontEndPlugin<void> = {
-  id: 'swangpu:plugin',
+const RANK = 350;
+
+function activate(
+  app: JupyterFrontEnd,
+  translator: ITranslator,
+  tracker: INotebookTracker | null,
+  palette: ICommandPalette | null,
+  statusBar: IStatusBar | null,
+  registry: ISettingRegistry | null,
+  restorer: ILayoutRestorer | null
+): IGpuSessions {
+  const { serviceManager, shell, commands } = app;
+  const words = new Words(translator.load(TRANSLATION_DOMAIN), document.documentElement.lang || undefined);
+  const model = new Model();
+  const api = new Api(serviceManager.serverSettings);
+  let settings: Settings = DEFAULTS;
+
+  const actions = new Actions(api, model, path => notebooks.ensureKernel(path));
+  const offering = new Offering(model, () => actions.look());
+  const notebooks = new Notebooks(tracker, serviceManager.contents, model, () => offering.ask());
+  const tools: Tools = {
+    model,
+    actions,
+    words,
+    openNotebook: path => void commands.execute('docmanager:open', { path })
+  };
+
+  const stream = new SharedStream({
+    scope: api.scope,
+    url: topics => api.streamUrl(topics),
+    onEvent: (type, data) => model.hear(type, data),
+    onLink: link => model.set({ link })
+  });
+  const panel = new GpuPanel(tools, seen => {
+    stream.look(seen);
+    offering.see(seen);
+  });
+  shell.add(panel, 'left', { rank: RANK, type: 'GPUs' });
+  restorer?.add(panel, panel.id);
+
+  new Notifier(model, actions, words, () => settings.notifications);
+  model.onNotice(notice => {
+    const session = model.state.sessions?.find(s => s.id === notice.session_id);
+    if (notice.code === 'lease_ends' && settings.saveBeforeEnd && session?.path) {
+      void notebooks.save([session.path]);
+    }
+  });
+  addCommands({ app, palette, panel, model, actions, words });
+  statusBar?.registerStatusItem('swangpu:status', {
+    item: new GpuStatus(tools, () => void commands.execute(CommandIDs.open)),
+    align: 'left',
+    rank: 95
+  });
+  followSettings(registry, now => {
+    const asks = now.memoryGb !== settings.memoryGb || now.durationHours !== settings.durationHours;
+    settings = now;
+    if (asks) {
+      model.set({ wish: { memoryBytes: now.memoryGb * 1e9, durationS: now.durationHours * 3600 }, card: null });
+      offering.ask();
+    }
+  });
+
+  return new SharedSessions(model);
+}
+
+const plugin: JupyterFrontEndPlugin<IGpuSessions> = {
+  id: PLUGIN_ID,
   description: 'See, get, watch and give back the GPUs of your site.',
   autoStart: true,
+  provides: IGpuSessions,
   requires: [ITranslator],
-  activate: (app: JupyterFrontEnd, translator: ITranslator) => {
-    const trans = translator.load('swangpu');
-    const panel = new Panel();
-    panel.id = 'swangpu-panel';
-    panel.title.icon = gpuIcon;
-    panel.title.caption = trans.__('GPUs');
-    app.shell.add(panel, 'left', { rank: 350 });
-  }
+  optional: [INotebookTracker, ICommandPalette, IStatusBar, ISettingRegistry, ILayoutRestorer],
+  activate
 };
 
 export default plugin;

@@ -1,8 +1,10 @@
-import base from '@jupyterlab/galata/lib/playwright-config';
+import galata from '@jupyterlab/galata/lib/playwright-config';
 import type { PlaywrightTestConfig } from '@playwright/test';
 import { join } from 'node:path';
 
 import { baseURL, browserPath, chromium, home, results, root, serverCommand, storageState, token } from './environment';
+
+const base = galata as PlaywrightTestConfig;
 
 const config: PlaywrightTestConfig = {
   ...base,

@@ -1,0 +1,84 @@
+import { Notification } from '@jupyterlab/apputils';
+
+import type { Notice } from './_wire';
+import type { Actions } from './actions';
+import type { Model } from './model';
+import type { Words } from './words';
+
+const SEEN_KEY = 'swangpu:notices-seen';
+const REMEMBERED = 100;
+/** A notice that is older has been overtaken by the panel. */
+const NEWS_S = 600;
+const QUIET_CLOSE_MS = 8000;
+
+interface Todo {
+  label: string;
+  run: (id: string) => unknown;
+}
+
+function seenBefore(): string[] {
+  try {
+    const stored: unknown = JSON.parse(localStorage.getItem(SEEN_KEY) ?? '[]');
+    return Array.isArray(stored) ? stored.map(String) : [];
+  } catch {
+    return [];
+  }
+}
+
+/** Shows notices as notifications, once per browser, in a tab that somebody sees. */
+export class Notifier {
+  private waiting: Notice[] = [];
+
+  constructor(
+    private readonly model: Model,
+    private readonly actions: Actions,
+    private readonly words: Words,
+    private readonly enabled: () => boolean
+  ) {
+    model.onNotice(notice => {
+      this.waiting.push(notice);
+      this.flush();
+    });
+    document.addEventListener('visibilitychange', () => this.flush());
+  }
+
+  private flush(): void {
+    if (document.visibilityState !== 'visible' || this.waiting.length === 0) {
+      return;
+    }
+    const seen = seenBefore();
+    const news = this.waiting.filter(n => !seen.includes(n.id) && this.model.now() - n.at < NEWS_S);
+    this.waiting = [];
+    localStorage.setItem(SEEN_KEY, JSON.stringify([...seen, ...news.map(n => n.id)].slice(-REMEMBERED)));
+    if (this.enabled()) {
+      news.forEach(notice => this.show(notice));
+    }
+  }
+
+  private show(notice: Notice): void {
+    const { session_id: id } = notice;
+    const todos = id === null ? [] : notice.actions.flatMap(name => this.todo(name) ?? []);
+    Notification.emit(this.words.notice(notice), notice.level, {
+      autoClose: todos.length > 0 ? false : QUIET_CLOSE_MS,
+      actions: todos.map(({ label, run }, n) => ({
+        label,
+        displayType: n === 0 ? 'accent' : 'default',
+        callback: () => void run(id ?? '')
+      }))
+    });
+  }
+
+  private todo(name: string): Todo | undefined {
+    const { trans } = this.words;
+    switch (name) {
+      case 'claim':
+        return { label: trans.__('Start'), run: id => this.actions.claim(id) };
+      case 'extend':
+        return { label: trans.__('Extend'), run: id => this.actions.extend(id) };
+      case 'release':
+        return { label: trans.__('Release'), run: id => this.actions.release(id) };
+      default:
+        return undefined;
+    }
+  }
+}

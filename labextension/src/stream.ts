@@ -1,0 +1,253 @@
+import type { IDisposable } from '@lumino/disposable';
+
+/** What the panel needs of an EventSource. */
+export interface Source {
+  addEventListener(type: string, listener: (event: MessageEvent<string>) => void): void;
+  onopen: ((event: Event) => void) | null;
+  onerror: ((event: Event) => void) | null;
+  close(): void;
+}
+
+/** What it needs of a BroadcastChannel. */
+export interface Channel {
+  postMessage(message: Message): void;
+  onmessage: ((event: MessageEvent<Message>) => void) | null;
+  close(): void;
+}
+
+export type Link = 'connecting' | 'live' | 'away';
+
+export type Message =
+  | { kind: 'event'; type: string; data: string }
+  | { kind: 'link'; link: Link }
+  | { kind: 'leads' }
+  | { kind: 'joined'; tab: string; looking: boolean }
+  | { kind: 'left'; tab: string };
+
+export interface StreamOptions {
+  /** One stream per browser and scope. */
+  scope: string;
+  url: (topics: readonly string[]) => string;
+  onEvent: (type: string, data: string) => void;
+  onLink: (link: Link) => void;
+  open?: (url: string) => Source;
+  channel?: (name: string) => Channel;
+  /** Null where the page is not secure, and the browser has no Web Locks. */
+  locks?: Pick<LockManager, 'request'> | null;
+  random?: () => number;
+}
+
+export const EVENTS = ['hello', 'sessions', 'pools', 'telemetry', 'notices', 'heartbeat'] as const;
+/** What a tab that comes later needs to be up to date. */
+const STATE = new Set(['hello', 'sessions', 'pools', 'telemetry']);
+const ALWAYS = ['sessions', 'pools', 'notices'];
+const FIRST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 30_000;
+const SILENCE_MS = 20_000;
+
+/**
+ * One event stream for all tabs of a browser: HTTP/1.1 allows six connections to a server, and six tabs with a
+ * stream each would block the seventh. The tab that holds a Web Lock leads; it opens the stream and hands on what
+ * it hears. When it is closed the browser gives the lock to the next.
+ *
+ * Telemetry is asked for only while somebody looks, so that the driver is left alone otherwise.
+ */
+export class SharedStream implements IDisposable {
+  private readonly tab = Math.random().toString(36).slice(2);
+  private readonly channel: Channel;
+  private readonly open: (url: string) => Source;
+  private readonly last = new Map<string, string>();
+  private readonly lookers = new Set<string>();
+  private source: Source | null = null;
+  private topics = '';
+  private link: Link = 'connecting';
+  private leads = false;
+  private looking = false;
+  private failures = 0;
+  private retry: number | undefined;
+  private silence: number | undefined;
+  private beats = false;
+  private done: (() => void) | null = null;
+  private disposed = false;
+
+  constructor(private readonly options: StreamOptions) {
+    this.open = options.open ?? (url => new EventSource(url, { withCredentials: true }));
+    const name = `swangpu:${options.scope}`;
+    this.channel = (options.channel ?? (n => new BroadcastChannel(n)))(name);
+    this.channel.onmessage = ({ data }) => this.hear(data);
+    const locks = options.locks === undefined ? (navigator.locks as LockManager | undefined) : options.locks;
+    if (locks) {
+      void locks.request(name, () => this.lead());
+    } else {
+      // Without locks every tab leads itself, but only while it is in front.
+      document.addEventListener('visibilitychange', this.onVisibility);
+      this.onVisibility();
+    }
+    this.say({ kind: 'joined', tab: this.tab, looking: false });
+    window.addEventListener('pagehide', this.onLeave);
+  }
+
+  get isDisposed(): boolean {
+    return this.disposed;
+  }
+
+  /** Whether this tab holds the stream. */
+  get isLeader(): boolean {
+    return this.leads;
+  }
+
+  /** Tell whether somebody looks at live numbers in this tab. */
+  look(looking: boolean): void {
+    if (looking !== this.looking) {
+      this.looking = looking;
+      this.say({ kind: 'joined', tab: this.tab, looking });
+      this.note(this.tab, looking);
+    }
+  }
+
+  dispose(): void {
+    if (this.disposed) {
+      return;
+    }
+    this.disposed = true;
+    window.removeEventListener('pagehide', this.onLeave);
+    document.removeEventListener('visibilitychange', this.onVisibility);
+    this.onLeave();
+    this.hang();
+    this.channel.onmessage = null;
+    this.channel.close();
+    this.done?.();
+  }
+
+  private readonly onLeave = (): void => this.say({ kind: 'left', tab: this.tab });
+
+  private readonly onVisibility = (): void => {
+    if (document.visibilityState === 'visible') {
+      this.leads = true;
+      this.dial();
+    } else {
+      this.leads = false;
+      this.hang();
+    }
+  };
+
+  /** Leads until disposed of: the lock is held as long as the promise is open. */
+  private lead(): Promise<void> {
+    if (this.disposed) {
+      return Promise.resolve();
+    }
+    this.leads = true;
+    this.dial();
+    this.say({ kind: 'leads' });
+    return new Promise(resolve => {
+      this.done = resolve;
+    });
+  }
+
+  private hear(message: Message): void {
+    switch (message.kind) {
+      case 'event':
+        this.options.onEvent(message.type, message.data);
+        break;
+      case 'link':
+        this.options.onLink(message.link);
+        break;
+      case 'leads':
+        this.say({ kind: 'joined', tab: this.tab, looking: this.looking });
+        break;
+      case 'joined':
+        this.note(message.tab, message.looking);
+        if (this.leads) {
+          this.last.forEach((data, type) => this.say({ kind: 'event', type, data }));
+          this.say({ kind: 'link', link: this.link });
+        }
+        break;
+      case 'left':
+        this.note(message.tab, false);
+    }
+  }
+
+  private note(tab: string, looking: boolean): void {
+    if (looking) {
+      this.lookers.add(tab);
+    } else {
+      this.lookers.delete(tab);
+    }
+    if (this.leads && this.source && this.wanted().join() !== this.topics) {
+      this.dial();
+    }
+  }
+
+  private wanted(): string[] {
+    return this.lookers.size ? [...ALWAYS, 'telemetry'] : ALWAYS;
+  }
+
+  private dial(): void {
+    this.hang();
+    const topics = this.wanted();
+    this.topics = topics.join();
+    const source = this.open(this.options.url(topics));
+    this.source = source;
+    source.onopen = () => {
+      this.failures = 0;
+      this.tell('live');
+      this.expectBeat();
+    };
+    source.onerror = () => this.lost();
+    for (const type of EVENTS) {
+      source.addEventListener(type, event => {
+        this.beats ||= type === 'heartbeat';
+        this.expectBeat();
+        if (type !== 'heartbeat') {
+          this.pass(type, event.data);
+        }
+      });
+    }
+  }
+
+  private pass(type: string, data: string): void {
+    if (STATE.has(type)) {
+      this.last.set(type, data);
+    }
+    this.options.onEvent(type, data);
+    this.say({ kind: 'event', type, data });
+  }
+
+  private lost(): void {
+    this.hang();
+    this.tell('away');
+    const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.failures);
+    this.failures += 1;
+    const spread = 0.75 + 0.5 * (this.options.random ?? Math.random)();
+    this.retry = window.setTimeout(() => this.dial(), wait * spread);
+  }
+
+  /** A connection that is dead without saying so: heartbeats came, and now nothing does. */
+  private expectBeat(): void {
+    window.clearTimeout(this.silence);
+    if (this.beats) {
+      this.silence = window.setTimeout(() => this.lost(), SILENCE_MS);
+    }
+  }
+
+  private hang(): void {
+    window.clearTimeout(this.retry);
+    window.clearTimeout(this.silence);
+    if (this.source) {
+      this.source.onopen = null;
+      this.source.onerror = null;
+      this.source.close();
+      this.source = null;
+    }
+  }
+
+  private tell(link: Link): void {
+    this.link = link;
+    this.options.onLink(link);
+    this.say({ kind: 'link', link });
+  }
+
+  private say(message: Message): void {
+    this.channel.postMessage(message);
+  }
+}

@@ -1,0 +1,219 @@
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+import type { Ends, Estimate, FlavorView, Notice, Offer, Pool, ReasonView, SampleView, SessionView } from './_wire';
+import { Format } from './format';
+
+type Params = Record<string, unknown>;
+type Sentence = (p: Params) => string;
+
+function text(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : '';
+}
+
+/** Every sentence that turns on what the server says: codes become words here, and nowhere else. */
+export class Words {
+  readonly format: Format;
+
+  constructor(
+    readonly trans: TranslationBundle,
+    locale?: string
+  ) {
+    this.format = new Format(trans, locale);
+    this.reasons = this.reasonTable();
+  }
+
+  /** A reason in the person's language; one that is not known here in the server's English. */
+  reason(reason: ReasonView): string {
+    return this.reasons[reason.code]?.(reason.params) ?? reason.text;
+  }
+
+  notice(notice: Notice): string {
+    return this.reasons[notice.code]?.(notice.params) ?? notice.text;
+  }
+
+  /** One line of an offer, without what makes it stand out. */
+  offer(offer: Offer): { free: boolean; availability: string; rest: string } {
+    // A share that is free may be spoken for: the estimate knows the queue.
+    const free = offer.estimate ? offer.estimate.p90_s <= 0 : offer.free > 0;
+    const parts: string[] = [];
+    if (free && offer.total > 1) {
+      parts.push(this.trans.__('%1 of %2', offer.free, offer.total));
+    }
+    if (offer.cost_per_hour !== null) {
+      parts.push(this.trans.__('%1 an hour', this.format.money(offer.cost_per_hour, offer.currency)));
+    }
+    return {
+      free,
+      availability: free ? this.trans.__('free now') : this.wait(offer.estimate),
+      rest: parts.join(' · ')
+    };
+  }
+
+  /** How long it takes until one's turn comes. */
+  wait(estimate: Estimate | null): string {
+    if (!estimate) {
+      return this.trans.__('all in use, waiting time not known');
+    }
+    const { p50_s, p90_s, basis } = estimate;
+    if (p90_s <= 0) {
+      return this.trans.__('free now');
+    }
+    if (basis === 'lease_ends' || p50_s === p90_s) {
+      return this.trans.__('at the latest in %1', this.format.duration(p90_s));
+    }
+    return this.trans.__('usually %1, 9 of 10 under %2', this.format.duration(p50_s), this.format.duration(p90_s));
+  }
+
+  /** `2nd of 5 in the queue · usually 14 min`. */
+  place(session: SessionView): string {
+    const parts = [this.trans.__('In the queue')];
+    if (session.queue_position !== null) {
+      const place = this.format.ordinal(session.queue_position);
+      const length = session.queue_length ?? session.queue_position;
+      parts[0] =
+        length > 1
+          ? this.trans.__('%1 of %2 in the queue', place, length)
+          : this.trans.__('%1 in the queue', place);
+    }
+    if (session.estimate && session.estimate.p90_s > 0) {
+      parts.push(this.wait(session.estimate));
+    }
+    return parts.join(' · ');
+  }
+
+  /** What a session uses now, the text twin of its chart. */
+  use(sample: SampleView | undefined): string {
+    if (!sample) {
+      return this.trans.__('Nothing measured yet');
+    }
+    const parts = [
+      sample.utilization_percent === null
+        ? this.trans.__('busy: %1', this.missing(sample.missing.utilization_percent))
+        : this.trans.__('%1 % busy', Math.round(sample.utilization_percent))
+    ];
+    if (sample.memory_used_bytes !== null && sample.memory_total_bytes !== null) {
+      parts.push(this.format.memoryOf(sample.memory_used_bytes, sample.memory_total_bytes));
+    }
+    return parts.join(' · ');
+  }
+
+  /** Why a number is not there. */
+  missing(reason: string | undefined): string {
+    switch (reason) {
+      case 'not_supported':
+        return this.trans.__('not available on this slice');
+      case 'no_permission':
+        return this.trans.__('not permitted here');
+      case 'lost':
+      case 'not_answering':
+        return this.trans.__('the GPU does not answer');
+      case 'not_visible':
+        return this.trans.__('not visible from here');
+      default:
+        return this.trans.__('not known');
+    }
+  }
+
+  ends(ends: Ends, now: number): string {
+    return this.trans.__('Ends %1: %2', this.format.clock(ends.at, now), this.cause(ends.cause));
+  }
+
+  cause(cause: Ends['cause']): string {
+    switch (cause) {
+      case 'lease':
+        return this.trans.__('end of the lease');
+      case 'claim_window':
+        return this.trans.__('not started in time');
+      case 'server_idle_limit':
+        return this.trans.__('idle limit of the server');
+      case 'kernel_idle_limit':
+        return this.trans.__('idle limit of the kernel');
+      case 'reservation':
+        return this.trans.__('reserved for others');
+      case 'linger':
+        return this.trans.__('its kernel is gone');
+    }
+  }
+
+  /** What a session does, in one line, where it is neither queued nor computing. */
+  state(session: SessionView, now: number): string {
+    const { format, trans } = this;
+    switch (session.state) {
+      case 'queued':
+        return this.place(session);
+      case 'ready':
+        return session.actions.includes('claim') && session.claim_by !== null
+          ? trans.__('Ready for you, held for %1', format.left(session.claim_by - now))
+          : trans.__('Ready, starting');
+      case 'active':
+        return session.idle_since !== null && now - session.idle_since >= 120
+          ? trans.__('Idle for %1', format.duration(now - session.idle_since))
+          : '';
+      case 'paused':
+        return trans.__('Paused, variables kept. The next cell gets a GPU back.');
+      case 'ending':
+        return session.undo_until !== null ? trans.__('Released') : trans.__('Going back');
+      case 'ended':
+        return this.ended(session.end_reason);
+    }
+  }
+
+  ended(reason: string | null): string {
+    switch (reason) {
+      case 'released':
+        return this.trans.__('Given back');
+      case 'expired':
+        return this.trans.__('Ended: the lease was over');
+      case 'reclaimed':
+        return this.trans.__('Ended: nobody computed on it and others waited');
+      case 'unclaimed':
+        return this.trans.__('Ended: it was not started in time');
+      case 'failed':
+        return this.trans.__('It could not be started');
+      case 'refused':
+        return this.trans.__('It was refused');
+      case 'lost':
+        return this.trans.__('Ended: the GPU was lost');
+      default:
+        return this.trans.__('Ended');
+    }
+  }
+
+  /** `61 busy · 12 held idle · 7 free`. */
+  counts(flavor: FlavorView): string {
+    const parts = [this.trans.__('%1 busy', flavor.busy), this.trans.__('%1 held idle', flavor.held_idle)];
+    if (flavor.taken > 0) {
+      parts.push(this.trans.__('%1 used outside', flavor.taken));
+    }
+    parts.push(this.trans.__('%1 free', flavor.free));
+    if (flavor.queued > 0) {
+      parts.push(this.trans._n('%1 waits', '%1 wait', flavor.queued));
+    }
+    return parts.join(' · ');
+  }
+
+  away(pool: Pool): string {
+    return pool.reason ? this.reason(pool.reason) : this.trans.__('Not available now.');
+  }
+
+  private readonly reasons: Record<string, Sentence | undefined>;
+
+  private reasonTable(): Record<string, Sentence | undefined> {
+    const { trans } = this;
+    const title = (p: Params): string => text(p.title) || trans.__('GPU');
+    return {
+      in_queue: p =>
+        trans.__('%1 in the queue for %2.', this.format.ordinal(Number(p.position)), title(p)),
+      all_held: p => trans.__('All of %1 are in use; you are next.', title(p)),
+      ready: p => trans.__('%1 is ready for you. It is held for a while: start it to keep it.', title(p)),
+      lease_ends: p => trans.__('%1 goes back in %2 min.', title(p), text(p.minutes)),
+      lease_ended: p =>
+        p.title ? trans.__('%1: the lease has ended and the GPU goes back.', title(p)) : trans.__('Its lease has ended.'),
+      no_kernel: () => trans.__('Its kernel was shut down, so the GPU went back.'),
+      device_back: p => trans.__('%1 answers again.', title(p)),
+      lease_at_maximum: () => trans.__('This session is at the longest lease allowed here.'),
+      too_late_to_undo: () => trans.__('It is too late to undo this.'),
+      kernel_attached: () => trans.__('This kernel is on a GPU already, or waits for one.')
+    };
+  }
+}
