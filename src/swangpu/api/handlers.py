@@ -185,6 +185,10 @@ class ApiMixin(Base):
         self.set_header("Content-Type", MEDIA_TYPE)
         self.finish(wire.encode(found))
 
+    def finish(self, chunk: Any = None, **kwargs: Any) -> Any:
+        """Jupyter's own ``finish`` would call everything plain JSON."""
+        return web.RequestHandler.finish(self, chunk)
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """What tornado or Jupyter refuse, in the same form; their reasons are in the log."""
         self._problem(from_http_status(status_code))

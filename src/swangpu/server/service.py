@@ -7,12 +7,14 @@ import contextlib
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..broker import events as ev
+from ..broker.placement import free_shares
 from ..broker.policy import Policy
 from ..domain.sessions import SessionState
 from ..errors import Unavailable
@@ -23,6 +25,7 @@ from .paths import ledger_path
 
 if TYPE_CHECKING:
     from ..backends.flavors import LocalPoolConfig
+    from ..telemetry.prometheus import SiteCounts
     from ..telemetry.sampler import Sampler
     from .telemetry import SiteTelemetry
 
@@ -154,6 +157,7 @@ class Service:
     async def _start(self) -> Runtime:
         from ..backends.local import LocalBackend, LocalPoolConfig
         from ..ledger.store import SqlLedger
+        from ..telemetry.prometheus import expose
         from ..telemetry.sampler import Sampler
         from .telemetry import SiteTelemetry
 
@@ -194,6 +198,7 @@ class Service:
 
         runtime.subscribe(changed)
         changed()
+        self._withdraw = expose(self._sampler, lambda: _counts(runtime), clock.now)
         self._listen(runtime)
         return runtime
 
@@ -259,3 +264,17 @@ def _descendants(pids: frozenset[int]) -> set[int]:
         with contextlib.suppress(psutil.Error):
             out.update(child.pid for child in psutil.Process(pid).children(recursive=True))
     return out
+
+
+def _counts(runtime: Runtime) -> SiteCounts:
+    """What the broker knows, counted for the metrics page."""
+    from ..telemetry.prometheus import SiteCounts
+
+    state = runtime.broker.state
+    sessions = Counter(s.state.value for s in state.live())
+    shares = {}
+    for inventory in state.pools.values():
+        for flavor in inventory.flavors:
+            total = sum(1 for s in inventory.shares if s.flavor == flavor.name)
+            shares[inventory.pool, flavor.name] = (total, len(free_shares(state, inventory, flavor.name)))
+    return SiteCounts(dict(sessions), sessions[SessionState.QUEUED.value], shares)
