@@ -43,6 +43,7 @@ export interface DemandRow {
 export interface DetachRequest {
   kernel_id?: string | null;
   carry?: 'all' | 'none';
+  in_place?: boolean;
 }
 
 export interface Device {

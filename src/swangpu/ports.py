@@ -157,6 +157,10 @@ class KernelHost(Protocol):
         """Remember that a kernel has put itself on a share, so that its next restart keeps it."""
         ...
 
+    async def unbind(self, kernel_id: str, session_id: str) -> None:
+        """Forget a kernel that has taken itself off a share without having used it. Idempotent."""
+        ...
+
     async def preview(self, kernel_id: str) -> Mapping[str, object]:
         """What attaching would do to a kernel: the fields of `swangpu.wire.KernelPreview`."""
         ...

@@ -89,10 +89,14 @@ class AttachRequest(Attach, forbid_unknown_fields=True):
 
 
 class DetachRequest(Struct, forbid_unknown_fields=True):
-    """Body of ``POST /sessions/{id}/detach``; no kernel means all of them."""
+    """Body of ``POST /sessions/{id}/detach``; no kernel means all of them.
+
+    ``in_place``: the kernel has not used the share and has taken itself off it already, so it need not restart.
+    """
 
     kernel_id: Name | None = None
     carry: Literal["all", "none"] = "none"
+    in_place: bool = False
 
 
 class ExtendRequest(Struct, forbid_unknown_fields=True):

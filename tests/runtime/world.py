@@ -138,6 +138,9 @@ class DictKernels:
     async def bind_in_place(self, kernel_id: str, session_id: str, env: Mapping[str, str | None]) -> None:
         self.rows[kernel_id] = (session_id, dict(env))
 
+    async def unbind(self, kernel_id: str, session_id: str) -> None:
+        await self.detach(kernel_id, session_id, Carry.NONE)
+
     async def preview(self, kernel_id: str) -> Mapping[str, object]:
         return {}
 

@@ -145,7 +145,9 @@ async def post_attach(call: Call) -> wire.SessionView:
 
 async def post_detach(call: Call) -> wire.SessionView:
     session = call.session()
-    return call.view(await call.runtime.detach(session.id, call.body.kernel_id, Carry(call.body.carry), in_place=call.body.in_place))
+    return call.view(
+        await call.runtime.detach(session.id, call.body.kernel_id, Carry(call.body.carry), in_place=call.body.in_place)
+    )
 
 
 async def post_claim(call: Call) -> wire.SessionView:

@@ -144,6 +144,10 @@ class Api:
         body = {"kernel_id": kernel_id, "carry": carry, "in_place": in_place}
         return self.call("POST", _session(session_id, "attach"), body, timeout_s=CLAIM_TIMEOUT_S)
 
+    def leave(self, session_id: str, kernel_id: str) -> Json:
+        """The kernel has taken itself off the share: the server need not restart it."""
+        return self.call("POST", _session(session_id, "detach"), {"kernel_id": kernel_id, "in_place": True})
+
     def extend(self, session_id: str, duration_s: float) -> Json:
         return self.call("POST", _session(session_id, "extend"), {"duration_s": duration_s})
 

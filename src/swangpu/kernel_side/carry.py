@@ -118,7 +118,9 @@ def _theirs(given: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, str
         if name.startswith("_") or name in _NOT_THEIRS or (name in hidden and hidden[name] is value):
             continue
         if isinstance(value, types.ModuleType) and sys.modules.get(value.__name__) is value:
-            modules[name] = value.__name__
+            # ours is there because the server asked for it
+            if value.__name__ != "swangpu_kernel":
+                modules[name] = value.__name__
         else:
             variables[name] = value
     return variables, modules

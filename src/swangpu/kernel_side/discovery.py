@@ -143,14 +143,14 @@ def environment_place() -> Place | None:
 def find(directory: Path | None = None) -> Place | None:
     """Where to ask: what this process was told, else the server that is its parent, else the newest one.
 
-    A kernel outlives its server, and then what it was told is no longer true: the file it was told of is gone.
+    A kernel can outlive its server, and then what it was told is no longer true: none of those that run has that token.
     """
     told = environment_place()
-    if told is not None and told.token:
-        return told
     places = read_all(directory)
+    if told is not None and (not places or any(place.token == told.token for place in places)):
+        return told
     parent = os.environ.get("JPY_PARENT_PID", "")
     for place in places:
         if str(place.pid) == parent:
             return place
-    return places[0] if places else told
+    return places[0] if places else None

@@ -26,6 +26,8 @@ Json = dict[str, Any]
 
 #: a cell that is still running when this is over goes on, and its share with it, if nobody waits
 CELL_LEASE_S = 3600.0
+#: between two attempts to restart a kernel in which a cell runs, in seconds
+BUSY_PAUSE_S = 0.5
 
 
 class Getter:
@@ -46,6 +48,8 @@ class Getter:
         self._lock = threading.Lock()
         self.asked_id: str | None = None
         self.released_id: str | None = None
+        #: the session that it left in place, to come back to on an undo
+        self._left: str | None = None
 
     # -- get --------------------------------------------------------------------------------------
 
@@ -139,22 +143,31 @@ class Getter:
         return view.add("hint", f"Carry them: `{again} --carry` · start without variables: `{again} --drop`")
 
     def _restart(self, api: Api, command: Command, mine: Json | None) -> render.View:
-        kernel_id = self._kernel()
-        kept = "with your variables" if command.carry == "all" else "without your variables"
+        kernel_id, choice = self._kernel(), command.carry or "none"
         if mine is None:
             self._warn()
-            attach = {"kernel_id": kernel_id, "carry": command.carry}
-            mine = hold.request(api, hold.body(command, attach=attach))
+            mine = hold.request(api, hold.body(command))
             self.asked_id = str(mine["id"])
-            when = "its turn has come" if mine["state"] == "queued" else "this cell has ended"
-            return render.note(
-                f"{words.title(mine)}: {words.state(mine)}.", f"The kernel restarts on it {kept} when {when}."
-            )
-        if mine["state"] == "queued":
-            raise ApiError(f"It is not ready yet: {words.state(mine)}.", "`%gpu get` waits for its turn.")
-        session_id = str(mine["id"])
-        self._after_cell(lambda: api.attach(session_id, kernel_id, carry=command.carry or "none"))
-        return render.note(f"The kernel restarts on {words.title(mine)} {kept} when this cell has ended.")
+        kept = "with your variables" if choice == "all" else "without your variables"
+        when = "its turn has come" if mine["state"] == "queued" else "this cell has ended"
+        self._after_cell(lambda: self._move(api, mine, kernel_id, choice))
+        return render.note(
+            f"{words.title(mine)}: {words.state(mine)}.", f"The kernel restarts on it {kept} when {when}."
+        )
+
+    @staticmethod
+    def _move(api: Api, session: Json, kernel_id: str, choice: str) -> None:
+        """Wait for the turn, and then for a moment in which no cell runs: a kernel can be saved only then."""
+        session = hold.wait(api, session, lambda now: None)
+        while True:
+            try:
+                api.attach(session["id"], kernel_id, carry=choice)
+            except ApiError as error:
+                if error.code != "kernel_busy":
+                    raise
+                time.sleep(BUSY_PAUSE_S)
+            else:
+                return
 
     def _after_cell(self, work: Callable[[], object]) -> None:
         """Do something once this cell has ended: the server can only restart a kernel that is idle."""
@@ -183,9 +196,11 @@ class Getter:
             if report["left"] or report.get("error"):
                 view = render.variables(report, "The kernel restarts without the GPU.")
                 return view.add("hint", "Release it nevertheless: `%gpu release --drop`")
-        after = api.release(session["id"])
-        if ours:
+        if ours and not restarts:
+            # it has not used the share, so it can leave as it came: without a restart
             self._environment.restore()
+            self._left = api.leave(session["id"], self._kernel())["id"]
+        after = api.release(session["id"])
         if session["id"] == self.asked_id:
             self.asked_id = None
         self.released_id = str(session["id"])
@@ -197,8 +212,10 @@ class Getter:
         """Take a release back."""
         after = api.undo(session["id"])
         self.released_id = None
-        if hold.this_kernel() in (after.get("kernel_ids") or []):
+        if self._left == after["id"]:
             self._environment.apply(after.get("environment") or {})
+            after = api.attach(after["id"], self._kernel(), in_place=True)
+            self._left = None
         elif after["state"] in ("queued", "ready"):
             self.asked_id = str(after["id"])
         return render.note(f"{words.title(after)} is yours again. {words.state(after)}.")

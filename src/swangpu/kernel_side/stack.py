@@ -13,7 +13,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-__all__ = ["look", "warning"]
+__all__ = ["check", "look", "warning"]
 
 Finding = dict[str, Any]
 
@@ -41,6 +41,12 @@ def look() -> list[Finding]:
             version, cuda, text = finding
             found.append({"package": package, "version": version, "cuda": cuda, "text": text})
     return found
+
+
+def check() -> dict[str, Any]:
+    """What is there, and what is to be said about it: ``{"stack": [...], "warning": ... or None}``."""
+    found = look()
+    return {"stack": found, "warning": warning(found)}
 
 
 def warning(findings: list[Finding]) -> dict[str, Any] | None:

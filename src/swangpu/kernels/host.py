@@ -85,6 +85,11 @@ class JupyterKernelHost:
         BINDINGS.of_kernel[kernel_id] = Binding(session_id, dict(env))
         self._watch()
 
+    async def unbind(self, kernel_id: str, session_id: str) -> None:
+        known = BINDINGS.of_kernel.get(kernel_id)
+        if known is not None and known.session_id == session_id:
+            BINDINGS.of_kernel.pop(kernel_id, None)
+
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
         raise Conflict("This kernel cannot be paused.", hint="Release its GPU instead.", code="cannot_be_paused")
 

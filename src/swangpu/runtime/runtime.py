@@ -233,14 +233,18 @@ class Runtime:
             raise Conflict(text, hint="Ask again, or try another pool.", code="start_failed")
         return session
 
-    async def detach(self, session_id: str, kernel_id: str | None, carry: Carry = Carry.NONE) -> Session:
+    async def detach(
+        self, session_id: str, kernel_id: str | None, carry: Carry = Carry.NONE, *, in_place: bool = False
+    ) -> Session:
         """Take one kernel, or all, off a session; the session and its lease stay."""
         session = self.session(session_id)
         kernels = self.kernels
         if kernel_id is not None and kernel_id not in session.kernel_ids:
             raise NotFound("This kernel is not on this session.", code="no_such_kernel")
         for one in [kernel_id] if kernel_id is not None else session.kernel_ids:
-            if kernels is not None:
+            if kernels is not None and in_place:
+                await kernels.unbind(one, session_id)
+            elif kernels is not None:
                 await kernels.detach(one, session_id, carry)
             await self.handle(ev.KernelGone(session_id, one))
         return self.session(session_id)
