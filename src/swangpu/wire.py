@@ -426,7 +426,7 @@ class NoticesEvent(Struct):
 
 
 class Hello(Struct):
-    """``event: hello``, the first event of a stream: ``snapshot`` true when what follows is a snapshot, not a continuation."""
+    """``event: hello``, the first of a stream: ``snapshot`` is false when it continues from ``Last-Event-ID``."""
 
     epoch: str
     snapshot: bool

@@ -126,7 +126,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 def _success(route: Route) -> dict[str, Any]:
     content: dict[str, Any]
     if route.path == "/stream":
-        content = {"text/event-stream": {"schema": {"type": "string"}}}
+        content = {"text/event-stream": {}}
     elif route.answer is None:
         content = {"application/json": {"schema": {"type": "object"}}}
     else:

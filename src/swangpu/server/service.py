@@ -221,7 +221,7 @@ class Service:
             return SimulatedDriver(demo_fleet(), clock)
         from ..telemetry.nvml import NvmlDriver
 
-        return NvmlDriver()
+        return NvmlDriver(clock.now)
 
     def _own_pids(self) -> set[int]:
         """The processes that are ours: what they use of a device is not taken by others. On any thread."""

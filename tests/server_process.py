@@ -1,0 +1,139 @@
+"""A real server of its own process, home and runtime directory: what a kill -9 can be done to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+__all__ = ["ServerProcess", "free_port", "server"]
+
+API = "/swangpu/api/v1"
+START_S = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class ServerProcess:
+    """``jupyter server`` with the extension on a simulated fleet.
+
+    Parameters
+    ----------
+    home : Path
+        Its home, data and runtime directories; two servers with the same home are two of one user.
+    """
+
+    def __init__(self, home: Path, *arguments: str, token: str = "t0ken") -> None:
+        self.home = home
+        self.token = token
+        self.arguments = arguments
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        (home / "work").mkdir(parents=True, exist_ok=True)
+        (home / "run").mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """Nothing of the machine's own Jupyter settings."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "SWANGPU", "XDG"))}
+        env.update(HOME=str(self.home), XDG_RUNTIME_DIR=str(self.home / "run"), PYTHONUNBUFFERED="1")
+        env["JUPYTER_PREFER_ENV_PATH"] = "1"
+        return env
+
+    def start(self) -> ServerProcess:
+        """Start and wait until it answers."""
+        command = [
+            sys.executable,
+            "-m",
+            "jupyter",
+            "server",
+            "--no-browser",
+            "--allow-root",
+            f"--port={self.port}",
+            "--ServerApp.port_retries=0",
+            f"--IdentityProvider.token={self.token}",
+            f"--ServerApp.root_dir={self.home / 'work'}",
+            "--SwanGpu.simulated=True",
+            *self.arguments,
+        ]
+        log = (self.home / f"server-{self.port}.log").open("ab")
+        with log:
+            self.process = subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log, cwd=self.home)
+        deadline = time.monotonic() + START_S
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                if self.client().get("/api/status").status_code == 200:
+                    return self
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the server did not start:\n{self.log()[-3000:]}")
+            time.sleep(0.05)
+
+    def client(self) -> httpx.Client:
+        """For this server's whole HTTP API."""
+        return httpx.Client(
+            base_url=self.url, headers={"Authorization": f"token {self.token}"}, timeout=60, trust_env=False
+        )
+
+    def call(self, method: str, path: str, body: Any = None, **kwargs: Any) -> httpx.Response:
+        """One call of our API."""
+        with self.client() as client:
+            return client.request(method, API + path, json=body, **kwargs)
+
+    def kill(self) -> None:
+        """As the kernel's out-of-memory killer would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def log(self) -> str:
+        return "".join(p.read_text(errors="replace") for p in sorted(self.home.glob("server-*.log")))
+
+
+@contextlib.contextmanager
+def server(home: Path, *arguments: str) -> Iterator[ServerProcess]:
+    """A server for the length of a ``with``."""
+    one = ServerProcess(home, *arguments)
+    try:
+        yield one.start()
+    finally:
+        one.stop()
+
+
+def eventually(check: Any, timeout_s: float = 30.0) -> Any:
+    """Ask again until the answer is true; the last complaint is the error."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = check()
+            if found:
+                return found
+            problem: Any = f"still {found!r}"
+        except (AssertionError, httpx.HTTPError, KeyError, IndexError) as error:
+            problem = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not come about in {timeout_s} s: {problem}")
+        time.sleep(0.05)
