@@ -48,7 +48,8 @@ class Getter:
         self._lock = threading.Lock()
         self.asked_id: str | None = None
         self.released_id: str | None = None
-        #: the session that it left in place, to come back to on an undo
+        #: the session that it came on by its environment, and the one that it left so and may come back to
+        self._in_place: str | None = None
         self._left: str | None = None
 
     # -- get --------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ class Getter:
             if error.code == "no_such_kernel":
                 error.hint = "Hold a GPU for a cell with `%%gpu`, or in a program with `swangpu.session()`."
             raise
-        self.asked_id = None
+        self.asked_id, self._in_place = None, session["id"]
         progress.say(
             f"This kernel is on {words.title(session)}. {words.ending(session) or words.state(session)}.",
             "No restart was needed; your variables are as they were.",
@@ -160,12 +161,13 @@ class Getter:
         """Wait for the turn, and then for a moment in which no cell runs: a kernel can be saved only then."""
         session = hold.wait(api, session, lambda now: None)
         while True:
+            # the kernel says that it is idle a little after its cell has ended
+            time.sleep(BUSY_PAUSE_S)
             try:
                 api.attach(session["id"], kernel_id, carry=choice)
             except ApiError as error:
                 if error.code != "kernel_busy":
                     raise
-                time.sleep(BUSY_PAUSE_S)
             else:
                 return
 
@@ -189,24 +191,27 @@ class Getter:
 
     def release(self, api: Api, session: Json, command: Command) -> render.View:
         """Give a session back; what would be lost by that is said before."""
-        ours = hold.this_kernel() in (session.get("kernel_ids") or [])
-        restarts = ours and session["state"] in ("active", "paused") and cuda.touched()
-        if restarts and command.carry is None:
+        ours = hold.this_kernel() in (session.get("kernel_ids") or []) and session["state"] in ("active", "paused")
+        # a kernel that came in place and has not used the share can leave as it came: without a restart
+        in_place = ours and self._in_place == session["id"] and not cuda.touched()
+        if ours and not in_place and command.carry is None:
             report = carry.preview()
             if report["left"] or report.get("error"):
                 view = render.variables(report, "The kernel restarts without the GPU.")
                 return view.add("hint", "Release it nevertheless: `%gpu release --drop`")
-        if ours and not restarts:
-            # it has not used the share, so it can leave as it came: without a restart
-            self._environment.restore()
+        if in_place:
             self._left = api.leave(session["id"], self._kernel())["id"]
+            self._environment.restore()
         after = api.release(session["id"])
         if session["id"] == self.asked_id:
             self.asked_id = None
         self.released_id = str(session["id"])
-        view = render.note(f"{words.title(session)} goes back.")
+        restart = " The kernel then restarts, with its variables." if ours and not in_place else ""
+        view = render.note(f"{words.title(session)} goes back.{restart}")
         until = after.get("undo_until")
-        return view.add("hint", f"Take that back until {words.clock(until)}: `%gpu undo`") if until else view
+        if until:
+            view.add("hint", f"Take that back within {words.duration(until - time.time())}: `%gpu undo`")
+        return view
 
     def undo(self, api: Api, session: Json) -> render.View:
         """Take a release back."""

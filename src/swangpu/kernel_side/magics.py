@@ -43,6 +43,7 @@ class GpuMagics(Magics):
     @line_cell_magic
     def gpu(self, line: str, cell: str | None = None) -> None:
         """GPUs from this notebook: ``%gpu help``."""
+        __tracebackhide__ = True  # what a cell raises is about the cell
         try:
             if cell is not None:
                 self._cell(parse_cell(line), cell)
@@ -115,6 +116,7 @@ class GpuMagics(Magics):
     # -- the cell ---------------------------------------------------------------------------------
 
     def _cell(self, command: Command, cell: str) -> None:
+        __tracebackhide__ = True
         api = find()
         mine = self._own(api.sessions())
         if mine is not None and mine["state"] in ("active", "paused"):
@@ -133,6 +135,7 @@ class GpuMagics(Magics):
 
     def _run(self, cell: str) -> None:
         """Run a cell as IPython does, except that what it raises is raised here: the notebook stops at it."""
+        __tracebackhide__ = True
         shell: Any = self.shell
         source = shell.transform_cell(cell)
         name = shell.compile.cache(source, shell.execution_count)

@@ -120,7 +120,7 @@ def state(session: Json) -> str:
         return "Paused, variables kept"
     if what == "ending":
         until = session.get("undo_until")
-        return f"Going back; `%gpu undo` until {clock(until)}" if until else "Going back"
+        return f"Going back; `%gpu undo` within {duration(until - time.time())}" if until else "Going back"
     said = _ENDS.get(str(session.get("end_reason")), "Ended")
     return f"{said}: {reason}" if reason else said
 
