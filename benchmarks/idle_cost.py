@@ -6,6 +6,7 @@ changes from pair to pair, and both of a pair run at the same time, so a slow ma
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import statistics
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -38,7 +38,10 @@ class Server:
         home.mkdir(parents=True)
         env = {k: v for k, v in os.environ.items() if not k.startswith("JUPYTER")}
         env |= {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), "JUPYTER_RUNTIME_DIR": str(home / "run")}
-        extensions = '{"swangpu.server": true}' if extension else '{"swangpu.server": false}'
+        config = {"ServerApp": {"jpserver_extensions": {"swangpu.server": extension}}}
+        (home / "config").mkdir()
+        (home / "config" / "jupyter_server_config.json").write_text(json.dumps(config))
+        env["JUPYTER_CONFIG_DIR"] = str(home / "config")
         command = [
             sys.executable,
             "-m",
@@ -49,10 +52,8 @@ class Server:
             f"--port={self.port}",
             "--IdentityProvider.token=t",
             f"--ServerApp.root_dir={home}",
-            f"--ServerApp.jpserver_extensions={extensions}",
+            *(["--SwanGpu.simulated=True"] if extension else []),
         ]
-        if extension:
-            command += ["--SwanGpu.simulated=True"]
         begin = time.monotonic()
         self.log = (home / "log").open("wb")
         self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log)
@@ -65,7 +66,7 @@ class Server:
             try:
                 with urllib.request.urlopen(request, timeout=5):
                     return
-            except (urllib.error.URLError, ConnectionError):
+            except OSError:
                 if self.process.poll() is not None:
                     raise SystemExit("The server did not start; see its log.") from None
                 time.sleep(0.01)
