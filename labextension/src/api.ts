@@ -110,7 +110,8 @@ export class Api {
   }
 
   private async call<T>(method: string, path: string, body?: object, headers?: Record<string, string>): Promise<T> {
-    const init: RequestInit = { method, headers: { Accept: 'application/json', ...headers } };
+    // Jupyter's "no-store" would add a time stamp to the query, which the API refuses as an unknown parameter.
+    const init: RequestInit = { method, cache: 'no-cache', headers: { Accept: 'application/json', ...headers } };
     if (body) {
       init.body = JSON.stringify(body);
       init.headers = { Accept: 'application/json', 'Content-Type': 'application/json', ...headers };

@@ -54,7 +54,7 @@ export class Format {
   /** `18:10`; with the day where it is not today. */
   clock(at: number, now: number): string {
     const then = new Date(at * 1000);
-    const time = then.toLocaleTimeString(this.locale, { hour: '2-digit', minute: '2-digit' });
+    const time = then.toLocaleTimeString(this.locale, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
     if (then.toDateString() === new Date(now * 1000).toDateString()) {
       return time;
     }

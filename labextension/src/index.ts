@@ -23,6 +23,11 @@ import { Words } from './words';
 
 const RANK = 350;
 
+/** Numbers and times as the chosen language writes them; without one, as the browser does. */
+function localeOf({ languageCode }: ITranslator): string | undefined {
+  return languageCode === 'en' || languageCode === 'default' ? undefined : languageCode.replace('_', '-');
+}
+
 function activate(
   app: JupyterFrontEnd,
   translator: ITranslator,
@@ -33,7 +38,7 @@ function activate(
   restorer: ILayoutRestorer | null
 ): IGpuSessions {
   const { serviceManager, shell, commands } = app;
-  const words = new Words(translator.load(TRANSLATION_DOMAIN), document.documentElement.lang || undefined);
+  const words = new Words(translator.load(TRANSLATION_DOMAIN), localeOf(translator));
   const model = new Model();
   const api = new Api(serviceManager.serverSettings);
   let settings: Settings = DEFAULTS;

@@ -66,12 +66,14 @@ export class Words {
 
   /** `2nd of 5 in the queue · usually 14 min`. */
   place(session: SessionView): string {
+    const { queue_position: position, queue_length: length } = session;
     const parts = [this.trans.__('In the queue')];
-    if (session.queue_position !== null) {
-      const place = this.format.ordinal(session.queue_position);
-      const length = session.queue_length ?? session.queue_position;
+    if (position === 1) {
+      parts[0] = this.trans.__('Next in the queue');
+    } else if (position !== null) {
+      const place = this.format.ordinal(position);
       parts[0] =
-        length > 1
+        length !== null && length >= position
           ? this.trans.__('%1 of %2 in the queue', place, length)
           : this.trans.__('%1 in the queue', place);
     }
@@ -179,13 +181,29 @@ export class Words {
     }
   }
 
+  /** What a session is for, where it is not a notebook's. */
+  purpose({ kind, purpose }: SessionView): string {
+    if (purpose) {
+      return purpose;
+    }
+    const kinds = {
+      kernel: this.trans.__('kernel'),
+      cluster: this.trans.__('cluster'),
+      job: this.trans.__('job'),
+      server: this.trans.__('server')
+    };
+    return kinds[kind];
+  }
+
   /** `61 busy · 12 held idle · 7 free`. */
   counts(flavor: FlavorView): string {
-    const parts = [this.trans.__('%1 busy', flavor.busy), this.trans.__('%1 held idle', flavor.held_idle)];
-    if (flavor.taken > 0) {
-      parts.push(this.trans.__('%1 used outside', flavor.taken));
-    }
-    parts.push(this.trans.__('%1 free', flavor.free));
+    const all: [number, string][] = [
+      [flavor.busy, this.trans.__('%1 busy', flavor.busy)],
+      [flavor.held_idle, this.trans.__('%1 held idle', flavor.held_idle)],
+      [flavor.taken, this.trans.__('%1 used outside', flavor.taken)]
+    ];
+    const parts = all.filter(([count]) => count > 0).map(([, said]) => said);
+    parts.push(flavor.free > 0 ? this.trans.__('%1 free', flavor.free) : this.trans.__('none free'));
     if (flavor.queued > 0) {
       parts.push(this.trans._n('%1 waits', '%1 wait', flavor.queued));
     }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
@@ -19,19 +19,8 @@ export const port = once('SWANGPU_UI_PORT', () => execFileSync(process.execPath,
 export const token = once('SWANGPU_UI_TOKEN', () => 'ui-tests');
 export const baseURL = once('TARGET_URL', () => `http://127.0.0.1:${port}`);
 
-const whereGalataIs = 'import jupyterlab.galata as g; print(g.__path__[0])';
-
-/** A new home, with the settings that Galata needs. */
-export const home = once('SWANGPU_UI_HOME', () => {
-  const made = mkdtempSync(join(tmpdir(), 'swangpu-ui-'));
-  const config = join(made, '.jupyter');
-  mkdirSync(config);
-  mkdirSync(join(made, 'work'));
-  const helpers = execFileSync(join(root, '.venv', 'bin', 'python'), ['-c', whereGalataIs]).toString().trim();
-  const settings = { LabApp: { expose_app_in_browser: true, extra_labextensions_path: [helpers] } };
-  writeFileSync(join(config, 'jupyter_lab_config.json'), JSON.stringify(settings));
-  return made;
-});
+/** A new home, so that nothing of the person's is read or written. */
+export const home = once('SWANGPU_UI_HOME', () => mkdtempSync(join(tmpdir(), 'swangpu-ui-')));
 
 const usualPlaces = [
   '/usr/bin/chromium',
@@ -48,6 +37,14 @@ export const chromium = process.env.SWANGPU_CHROMIUM ?? usualPlaces.find(place =
 /** Debian's launcher script needs grep and sed, whatever the caller's PATH. */
 export const browserPath = [process.env.PATH, '/usr/bin', '/bin'].filter(Boolean).join(':');
 
-export const serverCommand =
-  process.env.SWANGPU_UI_SERVER ??
-  `"${join(root, '.venv', 'bin', 'swangpu')}" demo --no-browser --port ${port} --token ${token}`;
+const whereGalataIs = 'import jupyterlab.galata as g; print(g.__path__[0])';
+
+/** The demo as a person starts it, with what Galata needs. */
+export const serverCommand = once('SWANGPU_UI_SERVER', () => {
+  const helpers = execFileSync(join(root, '.venv', 'bin', 'python'), ['-c', whereGalataIs]).toString().trim();
+  return [
+    `"${join(root, '.venv', 'bin', 'swangpu')}" demo --no-browser --port ${port} --token ${token}`,
+    '--LabApp.expose_app_in_browser=True',
+    `--LabServerApp.extra_labextensions_path="${helpers}"`
+  ].join(' ');
+});

@@ -18,7 +18,7 @@ const config: PlaywrightTestConfig = {
   reporter: [['list']],
   webServer: {
     command: serverCommand,
-    cwd: join(home, 'work'),
+    cwd: home,
     env: { HOME: home, PATH: [join(root, '.venv', 'bin'), process.env.PATH].join(':') },
     url: `${baseURL}/api`,
     timeout: 120_000,

@@ -37,7 +37,7 @@ function Variables({ preview, words }: { preview: KernelPreview; words: Words })
 function Consequence({ card, waits, words }: { card: Card; waits: boolean; words: Words }): JSX.Element {
   const { trans } = words;
   const { kernelId, preview, previewing } = card;
-  let first = trans.__('The kernel restarts on the GPU.');
+  let first = waits ? trans.__('Then it restarts on the GPU.') : trans.__('The kernel restarts on the GPU.');
   if (kernelId === null) {
     first = trans.__('A kernel starts on the GPU.');
   } else if (preview && !preview.restart_needed) {

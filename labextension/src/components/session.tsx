@@ -68,7 +68,7 @@ function Buttons({ session }: { session: SessionView }): JSX.Element {
   const can = (verb: string): boolean => session.actions.includes(verb);
   const under = (verb: string): boolean => busy.has(`${verb}:${session.id}`);
   return (
-    <>
+    <div className="jp-Gpu-actions">
       {can('claim') && (
         <Action
           label={under('claim') ? trans.__('Starting …') : trans.__('Start')}
@@ -103,7 +103,7 @@ function Buttons({ session }: { session: SessionView }): JSX.Element {
           onClick={() => void actions.release(session.id)}
         />
       )}
-    </>
+    </div>
   );
 }
 
@@ -121,7 +121,11 @@ export function SessionCard({ session }: { session: SessionView }): JSX.Element 
         <div className="jp-Gpu-grow jp-Gpu-title" title={session.title}>
           {session.title}
         </div>
-        {path !== null && (
+        {path === null ? (
+          <span className="jp-Gpu-muted jp-Gpu-for" title={words.purpose(session)}>
+            {words.purpose(session)}
+          </span>
+        ) : (
           <Link
             label={path.split('/').at(-1) ?? path}
             about={trans.__('Open %1', path)}

@@ -85,8 +85,13 @@ export function Site(): JSX.Element {
     pills.push(trans.__('simulated'));
   }
   if (heardAt !== null && pools) {
-    const age = format.duration(Date.now() / 1000 - heardAt);
-    pills.push(link === 'away' ? trans.__('last known, %1 old', age) : trans.__('data %1 old', age));
+    const age = Date.now() / 1000 - heardAt;
+    if (link === 'away') {
+      pills.push(trans.__('last known, %1 old', format.duration(age)));
+    } else {
+      // A live stream that says nothing has nothing new to say.
+      pills.push(age < 15 ? trans.__('data %1 old', format.duration(age)) : trans.__('up to date'));
+    }
   }
   return (
     <Section id="site" title={trans.__('Site')} pills={pills}>

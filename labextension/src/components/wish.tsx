@@ -27,6 +27,7 @@ export function WishRow(): JSX.Element {
     <div className="jp-Gpu-wish">
       <span aria-hidden="true">{trans.__('needs at least')}</span>
       <HTMLSelect
+        defaultStyle={false}
         aria-label={trans.__('GPU memory needed at least')}
         value={wish.memoryBytes}
         options={memory.map(value => ({ value, label: format.memory(value) }))}
@@ -34,6 +35,7 @@ export function WishRow(): JSX.Element {
       />
       <span aria-hidden="true">{trans.__('for')}</span>
       <HTMLSelect
+        defaultStyle={false}
         aria-label={trans.__('For how long')}
         value={wish.durationS}
         options={durations.map(value => ({ value, label: format.duration(value) }))}
