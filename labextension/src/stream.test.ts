@@ -1,0 +1,192 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { type Channel, type Link, type Message, SharedStream, type Source, type StreamOptions } from './stream';
+
+class FakeSource implements Source {
+  static all: FakeSource[] = [];
+  onopen: ((event: Event) => void) | null = null;
+  onerror: ((event: Event) => void) | null = null;
+  closed = false;
+  private readonly listeners = new Map<string, (event: MessageEvent<string>) => void>();
+
+  constructor(readonly url: string) {
+    FakeSource.all.push(this);
+  }
+
+  static get open(): FakeSource[] {
+    return FakeSource.all.filter(source => !source.closed);
+  }
+
+  addEventListener(type: string, listener: (event: MessageEvent<string>) => void): void {
+    this.listeners.set(type, listener);
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+
+  says(type: string, data: string): void {
+    this.listeners.get(type)?.(new MessageEvent(type, { data }));
+  }
+}
+
+/** A browser: locks and channels that its tabs share. */
+class Browser {
+  private readonly channels = new Set<Channel>();
+  private readonly queue: (() => void)[] = [];
+  private held = false;
+
+  readonly locks = {
+    request: (_name: string, work: () => Promise<void>): Promise<void> =>
+      new Promise(resolve => {
+        const run = (): void => {
+          this.held = true;
+          void work().then(() => {
+            this.held = false;
+            resolve();
+            this.queue.shift()?.();
+          });
+        };
+        if (this.held) {
+          this.queue.push(run);
+        } else {
+          run();
+        }
+      })
+  } as Pick<LockManager, 'request'>;
+
+  readonly channel = (): Channel => {
+    const mine: Channel = {
+      onmessage: null,
+      postMessage: (message: Message) =>
+        this.channels.forEach(other => {
+          if (other !== mine) {
+            other.onmessage?.(new MessageEvent('message', { data: message }));
+          }
+        }),
+      close: () => void this.channels.delete(mine)
+    };
+    this.channels.add(mine);
+    return mine;
+  };
+}
+
+interface Tab {
+  stream: SharedStream;
+  events: string[];
+  links: Link[];
+}
+
+function tab(browser: Browser, change: Partial<StreamOptions> = {}): Tab {
+  const events: string[] = [];
+  const links: Link[] = [];
+  const stream = new SharedStream({
+    scope: 'here',
+    url: topics => topics.join(),
+    onEvent: (type, data) => events.push(`${type} ${data}`),
+    onLink: link => links.push(link),
+    open: url => new FakeSource(url),
+    channel: browser.channel,
+    locks: browser.locks,
+    random: () => 0.5,
+    ...change
+  });
+  return { stream, events, links };
+}
+
+function source(): FakeSource {
+  const [only, ...more] = FakeSource.open;
+  if (!only || more.length > 0) {
+    throw new Error(`${FakeSource.open.length} streams are open`);
+  }
+  return only;
+}
+
+describe('the shared stream', () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+    FakeSource.all = [];
+  });
+  afterEach(() => vi.useRealTimers());
+
+  it('is one for all tabs, and all hear it', () => {
+    const browser = new Browser();
+    const tabs = Array.from({ length: 7 }, () => tab(browser));
+    source().says('sessions', '1');
+    expect(tabs.map(t => t.events)).toEqual(tabs.map(() => ['sessions 1']));
+    expect(tabs.filter(t => t.stream.isLeader)).toHaveLength(1);
+  });
+
+  it('brings a tab that comes later up to date', () => {
+    const browser = new Browser();
+    const first = tab(browser);
+    source().onopen?.(new Event('open'));
+    source().says('sessions', '1');
+    source().says('sessions', '2');
+    source().says('notices', 'old news');
+    const late = tab(browser);
+    expect(late.events).toEqual(['sessions 2']);
+    expect(late.links).toEqual(['live']);
+    expect(first.events).toHaveLength(3);
+  });
+
+  it('goes on in another tab when the leader is closed', async () => {
+    const browser = new Browser();
+    const first = tab(browser);
+    const second = tab(browser);
+    first.stream.dispose();
+    await vi.runAllTimersAsync();
+    expect(second.stream.isLeader).toBe(true);
+    source().says('pools', '1');
+    expect(second.events).toEqual(['pools 1']);
+  });
+
+  it('asks for telemetry only while somebody looks', async () => {
+    const browser = new Browser();
+    const first = tab(browser);
+    const second = tab(browser);
+    expect(source().url).not.toContain('telemetry');
+    second.stream.look(true);
+    expect(source().url).toContain('telemetry');
+    first.stream.dispose();
+    await vi.runAllTimersAsync();
+    expect(source().url).toContain('telemetry');
+    second.stream.look(false);
+    expect(source().url).not.toContain('telemetry');
+  });
+
+  it('forgets a tab that was closed while it looked', () => {
+    const browser = new Browser();
+    tab(browser);
+    const second = tab(browser);
+    second.stream.look(true);
+    second.stream.dispose();
+    expect(source().url).not.toContain('telemetry');
+  });
+
+  it('comes back by itself, more slowly each time', () => {
+    const browser = new Browser();
+    const { links } = tab(browser);
+    for (const wait of [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]) {
+      source().onerror?.(new Event('error'));
+      expect(FakeSource.open).toHaveLength(0);
+      vi.advanceTimersByTime(wait - 1);
+      expect(FakeSource.open).toHaveLength(0);
+      vi.advanceTimersByTime(1);
+      expect(FakeSource.open).toHaveLength(1);
+    }
+    source().onopen?.(new Event('open'));
+    expect(links.at(-1)).toBe('live');
+    source().onerror?.(new Event('error'));
+    vi.advanceTimersByTime(1000);
+    expect(FakeSource.open).toHaveLength(1);
+  });
+
+  it('works without locks, in the tab in front', () => {
+    const { stream, events } = tab(new Browser(), { locks: null });
+    source().says('pools', '1');
+    expect(events).toEqual(['pools 1']);
+    stream.dispose();
+    expect(FakeSource.open).toHaveLength(0);
+  });
+});

@@ -1,0 +1,118 @@
+import { describe, expect, it } from 'vitest';
+
+import { flavor, offer, sample, session, words } from './testing';
+
+const { format } = words;
+
+describe('numbers', () => {
+  it.each([
+    [3.2e9, '3.2 GB'],
+    [10e9, '10 GB'],
+    [0, '0 GB'],
+    [9.98e9, '10 GB'],
+    [42.9e9, '43 GB']
+  ])('memory %d', (bytes, said) => expect(format.memory(bytes)).toBe(said));
+
+  it.each([
+    [45, '45 s'],
+    [-3, '0 s'],
+    [840, '14 min'],
+    [3600, '1 h'],
+    [5400, '1 h 30 min'],
+    [86400, '24 h'],
+    [3 * 86400, '3 days']
+  ])('duration %d', (seconds, said) => expect(format.duration(seconds)).toBe(said));
+
+  it('counts down by minutes, then by tens of seconds', () => {
+    expect([541, 61, 59, 11, 1].map(s => format.left(s))).toEqual(['10 min', '2 min', '60 s', '20 s', '10 s']);
+  });
+
+  it.each([
+    [1, '1st'],
+    [2, '2nd'],
+    [3, '3rd'],
+    [11, '11th'],
+    [22, '22nd']
+  ])('ordinal %d', (n, said) => expect(format.ordinal(n)).toBe(said));
+
+  it('shortens lists', () => {
+    expect(format.list(['conn', 'gen'])).toBe('conn and gen');
+    expect(format.list(['a', 'b', 'c', 'd', 'e'])).toBe('a, b, c and 2 more');
+  });
+
+  it('names the day of what is not today', () => {
+    const noon = new Date(2026, 4, 4, 12).getTime() / 1000;
+    expect(format.clock(noon + 3600, noon)).toBe('13:00');
+    expect(format.clock(noon + 86400, noon)).toBe('Tue 12:00');
+  });
+});
+
+describe('offers', () => {
+  it('says what is free, of how many', () => {
+    expect(words.offer(offer())).toEqual({ free: true, availability: 'free now', rest: '3 of 14' });
+  });
+
+  it('gives the price', () => {
+    expect(words.offer(offer({ total: 1, free: 1, cost_per_hour: 0.7, currency: 'EUR' })).rest).toBe('€0.70 an hour');
+  });
+
+  it('does not call free what others in the queue get first', () => {
+    const said = words.offer(offer({ free: 1, estimate: { p50_s: 840, p90_s: 3000, basis: 'history' } }));
+    expect(said).toMatchObject({ free: false, availability: 'usually 14 min, 9 of 10 under 50 min' });
+  });
+
+  it('says that it does not know', () => {
+    expect(words.offer(offer({ free: 0, estimate: null })).availability).toBe('all in use, waiting time not known');
+  });
+});
+
+describe('sessions', () => {
+  it('says the place in the queue', () => {
+    const queued = session({
+      state: 'queued',
+      queue_position: 2,
+      queue_length: 5,
+      estimate: { p50_s: 840, p90_s: 840, basis: 'lease_ends' }
+    });
+    expect(words.state(queued, 1000)).toBe('2nd of 5 in the queue · at the latest in 14 min');
+    expect(words.place(session({ queue_position: 1, queue_length: 1 }))).toBe('Next in the queue');
+  });
+
+  it('counts down what is ready', () => {
+    const ready = session({ state: 'ready', claim_by: 1600, actions: ['claim'] });
+    expect(words.state(ready, 1000)).toBe('Ready for you, held for 10 min');
+  });
+
+  it('says that variables are kept', () => {
+    expect(words.state(session({ state: 'paused' }), 1000)).toContain('Paused, variables kept');
+  });
+
+  it('mentions idleness after a while only', () => {
+    expect(words.state(session({ idle_since: 950 }), 1000)).toBe('');
+    expect(words.state(session({ idle_since: 280 }), 1000)).toBe('Idle for 12 min');
+  });
+
+  it('says why a number is missing', () => {
+    const none = sample({ utilization_percent: null, missing: { utilization_percent: 'not_supported' } });
+    expect(words.use(none)).toBe('busy: not available on this slice · 3.2 of 10 GB');
+    expect(words.use(sample())).toBe('71 % busy · 3.2 of 10 GB');
+  });
+});
+
+describe('the site', () => {
+  it('leaves out what there is none of, but not the free ones', () => {
+    expect(words.counts(flavor())).toBe('5 busy · 9 held idle · 2 free');
+    expect(words.counts(flavor({ busy: 0, free: 0, queued: 2 }))).toBe('9 held idle · none free · 2 wait');
+  });
+});
+
+describe('reasons', () => {
+  it('translates the codes that it knows', () => {
+    const reason = { code: 'in_queue', params: { position: 3, title: 'T4' }, text: 'x' };
+    expect(words.reason(reason)).toBe('3rd in the queue for T4.');
+  });
+
+  it('takes the words of the server for the others', () => {
+    expect(words.reason({ code: 'of_tomorrow', params: {}, text: 'Because.' })).toBe('Because.');
+  });
+});
