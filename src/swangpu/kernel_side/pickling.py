@@ -260,6 +260,8 @@ def why_not(value: Any, error: BaseException) -> str:
         said = str(error)
     except Exception:
         said = ""
+    if "excessively deep recursion" in said:
+        return "it is nested too deeply"
     if said.startswith("needs the "):
         return said
     culprit = re.search(r"'([\w.]+)' object", said)
