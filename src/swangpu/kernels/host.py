@@ -176,8 +176,25 @@ class JupyterKernelHost:
                 else:
                     BINDINGS.of_kernel.pop(kernel_id, None)
                 raise
+            await self._ready(kernel)
             if saved is not None:
                 await self._ask(kernel, f"swangpu_kernel.carry.load({str(saved)!r})", CARRY_TIMEOUT_S)
+
+    async def _ready(self, kernel: Any) -> None:
+        """Wait until a kernel answers.
+
+        Its answer's status also reaches the notebook: without any request a kernel that we restarted would be shown
+        as "starting" until the person runs something.
+        """
+        client = kernel.client()
+        client.start_channels(iopub=False, stdin=False, hb=False, control=False)
+        try:
+            client.kernel_info()
+            await asyncio.wait_for(client.get_shell_msg(), READY_TIMEOUT_S)
+        except (TimeoutError, asyncio.TimeoutError):
+            log.warning("A kernel did not answer within %s s of its restart", READY_TIMEOUT_S)
+        finally:
+            client.stop_channels()
 
     async def _save(self, kernel: Any, folder: Path) -> Path:
         if not self._is_python(kernel):
