@@ -1,7 +1,66 @@
 import { expect, test } from '@jupyterlab/galata';
 
-test('the panel opens from its icon', async ({ page }) => {
-  await page.sidebar.openTab('swangpu-panel');
-  await expect(page.locator('#swangpu-panel')).toBeVisible();
-  await page.screenshot({ path: 'ui-tests/test-results/smoke.png' });
+import { PanelOnPage, Rest } from './panel';
+
+test('without a notebook the panel says what to do next', async ({ page }) => {
+  const panel = new PanelOnPage(page);
+  await panel.open();
+  await expect(panel.root).toContainText('No notebook is in front.');
+  await expect(panel.root).toContainText('Nothing yet.');
+  await expect(panel.root.getByRole('heading', { level: 2 })).toHaveText(['This notebook', 'My sessions', 'Site']);
+  await panel.expectAccessible();
+});
+
+test('it can be read in the dark and at 280 px', async ({ page }) => {
+  const panel = new PanelOnPage(page);
+  await page.notebook.createNew('fit.ipynb');
+  await panel.open();
+  await page.sidebar.setWidth(281, 'left');
+  await expect(panel.root.locator('.jp-Gpu-offer').first()).toBeVisible();
+  for (const theme of ['Light', 'Dark']) {
+    await page.theme.setTheme(`JupyterLab ${theme}`);
+    await panel.expectAccessible();
+    await panel.picture(`280-${theme.toLowerCase()}`);
+    await panel.picture(theme.toLowerCase(), true);
+    const wider = await panel.root.evaluate(node => node.scrollWidth > node.clientWidth);
+    expect(wider).toBe(false);
+  }
+  await page.theme.setLightTheme();
+});
+
+test('it can be used with the keyboard alone', async ({ page, request }) => {
+  const panel = new PanelOnPage(page);
+  await page.notebook.createNew('keys.ipynb');
+  await page.evaluate(() => window.jupyterapp.commands.execute('swangpu:get'));
+  await expect(panel.root.getByLabel('GPU memory needed at least')).toBeVisible();
+  await expect(panel.button(/^Get A100 slice, 10 GB/)).toBeVisible();
+  await panel.root.getByLabel('GPU memory needed at least').focus();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Tab');
+  await expect(panel.button(/^Get A100 slice, 10 GB/)).toBeFocused();
+  await page.keyboard.press('Enter');
+  await expect(panel.root.getByRole('group', { name: 'Get A100 slice, 10 GB' })).toBeFocused();
+  await page.keyboard.press('Escape');
+  await expect(panel.button(/^Get A100 slice, 10 GB/)).toBeVisible();
+  expect(await new Rest(request).sessions()).toEqual([]);
+});
+
+test('seven tabs share one stream', async ({ page, context }) => {
+  const panel = new PanelOnPage(page);
+  await panel.open();
+  const opened: string[] = [];
+  context.on('request', asked => {
+    if (asked.url().includes('/stream')) {
+      opened.push(asked.url());
+    }
+  });
+  for (let n = 0; n < 6; n++) {
+    const tab = await context.newPage();
+    await tab.goto(`/lab/workspaces/tab-${n}`);
+    await expect(tab.locator('.lm-TabBar-tab[data-id="swangpu-panel"]')).toBeVisible({ timeout: 40_000 });
+  }
+  const last = new PanelOnPage(context.pages().at(-1) ?? page);
+  await last.open();
+  await expect(last.root).toContainText('data 0 s old', { timeout: 20_000 });
+  expect(opened.length).toBeLessThan(4);
 });

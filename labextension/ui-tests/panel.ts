@@ -1,0 +1,109 @@
+import AxeBuilder from '@axe-core/playwright';
+import { type APIRequestContext, expect, type Locator, type Page } from '@playwright/test';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+import type { Offers, Pools, Sessions, SessionView } from '../src/_wire';
+import { baseURL, results, token } from './environment';
+
+/** Where the pictures go: the README's come from here. */
+const pictures = process.env.SWANGPU_SCREENSHOTS ?? join(results, 'screens');
+
+export const SLICE = 'a100-40gb/2g.10gb';
+export const SLICE_TITLE = 'A100 slice, 10 GB';
+
+/** The panel as a person sees it. */
+export class PanelOnPage {
+  readonly root: Locator;
+  readonly sessions: Locator;
+
+  constructor(readonly page: Page) {
+    this.root = page.locator('#swangpu-panel');
+    this.sessions = this.root.locator('.jp-Gpu-session');
+  }
+
+  async open(): Promise<void> {
+    if (!(await this.root.isVisible())) {
+      await this.page.locator('.lm-TabBar-tab[data-id="swangpu-panel"]').click();
+    }
+    await expect(this.root).toBeVisible();
+  }
+
+  button(name: string | RegExp): Locator {
+    return this.root.getByRole('button', { name });
+  }
+
+  /** The card of the session of a notebook. */
+  sessionOf(notebook: string): Locator {
+    return this.sessions.filter({ hasText: notebook });
+  }
+
+  async picture(name: string, whole = false): Promise<void> {
+    mkdirSync(pictures, { recursive: true });
+    const path = join(pictures, `${name}.png`);
+    await (whole ? this.page.screenshot({ path }) : this.root.screenshot({ path }));
+  }
+
+  /** axe-core finds nothing in the panel. */
+  async expectAccessible(): Promise<void> {
+    const { violations } = await new AxeBuilder({ page: this.page }).include('#swangpu-panel').analyze();
+    const found = violations.map(v => `${v.id}: ${v.nodes.map(n => `${n.html} ${n.failureSummary ?? ''}`).join('; ')}`);
+    expect(found).toEqual([]);
+  }
+}
+
+/** The same server without the panel: what other people and programs do. */
+export class Rest {
+  constructor(private readonly request: APIRequestContext) {}
+
+  async sessions(): Promise<SessionView[]> {
+    return ((await this.call('GET', 'sessions')) as Sessions).items.filter(s => s.state !== 'ended');
+  }
+
+  async free(flavor: string): Promise<number> {
+    const pools = (await this.call('GET', 'pools')) as Pools;
+    return pools.items.flatMap(p => p.flavors).find(f => f.name === flavor)?.free ?? -1;
+  }
+
+  async offers(memoryBytes: number): Promise<Offers> {
+    return (await this.call('GET', `offers?memory_bytes=${memoryBytes}`)) as Offers;
+  }
+
+  /** Hold everything of a flavor; the ids of what holds it. */
+  async fill(flavor: string): Promise<string[]> {
+    const ids: string[] = [];
+    for (;;) {
+      const body = { kind: 'job', flavor, duration_s: 3600, purpose: 'somebody else' };
+      const { id, state } = (await this.call('POST', 'sessions', body)) as SessionView;
+      if (state === 'queued') {
+        await this.release(id);
+        return ids;
+      }
+      await this.call('POST', `sessions/${id}/claim`, {});
+      ids.push(id);
+    }
+  }
+
+  async release(id: string): Promise<void> {
+    await this.call('DELETE', `sessions/${id}`);
+  }
+
+  async releaseAll(): Promise<void> {
+    for (const session of await this.sessions()) {
+      if (session.actions.includes('release')) {
+        await this.release(session.id);
+      }
+    }
+    await expect.poll(async () => (await this.sessions()).length, { timeout: 40_000 }).toBe(0);
+  }
+
+  private async call(method: string, path: string, data?: object): Promise<unknown> {
+    const response = await this.request.fetch(`${baseURL}/swangpu/api/v1/${path}`, {
+      method,
+      headers: { Authorization: `token ${token}` },
+      ...(data ? { data } : {})
+    });
+    expect(response.ok(), `${method} ${path}: ${await response.text()}`).toBe(true);
+    return response.json();
+  }
+}
