@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 __all__ = ["BINDINGS", "Binding", "Bindings"]
 
@@ -31,6 +32,10 @@ class Bindings:
     of_kernel: dict[str, Binding] = field(default_factory=dict)
     kernel_env: Callable[[str], Mapping[str, str]] = lambda kernel_id: {}
     gone: Callable[[str], None] = lambda kernel_id: None
+    #: where agents and their records go; None: kernels run without an agent
+    runtime_dir: Path | None = None
+    #: the notebook session of a kernel (path, name, type), to be made again by the next server
+    notebook: Callable[[str], Mapping[str, str] | None] = lambda kernel_id: None
 
 
 BINDINGS = Bindings()

@@ -1,15 +1,23 @@
-"""The provisioner: the standard one, until a kernel is attached to a session."""
+"""The provisioner: the standard one, until a kernel is attached to a session; then the agent is its parent."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
+from jupyter_client.connect import LocalPortCache
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from .bindings import BINDINGS
+from . import registry
+from .bindings import BINDINGS, Binding
+from .desk import socket_path
 
 __all__ = ["PROVISIONER_NAME", "SwanGpuProvisioner", "make_default"]
 
@@ -17,10 +25,51 @@ PROVISIONER_NAME = "swangpu-provisioner"
 
 #: the folder that makes ``%gpu`` importable in a kernel whose Python has nothing of ours
 SITE = Path(__file__).resolve().parent.parent / "kernel_side" / "_site"
+AGENT = Path(__file__).resolve().parent / "agent.py"
+
+CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+
+
+class AdoptedProcess:
+    """Stands where a child process would: a living agent that another server has started.
+
+    Parameters
+    ----------
+    record : dict
+        Of a living agent; pid and start time are compared at each look, so a reused pid is never signalled.
+    """
+
+    def __init__(self, record: registry.Record) -> None:
+        self._record = record
+        self.pid = int(record["agent_pid"])
+        self.returncode: int | None = None
+        self.stdin = self.stdout = self.stderr = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None and registry.process_start(self.pid) != self._record["agent_start"]:
+            self.returncode = 0
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self) -> int:
+        return self.poll() or 0
 
 
 class SwanGpuProvisioner(LocalProvisioner):
-    """A `LocalProvisioner` that adds the environment of a kernel's shares, when it has any."""
+    """A `LocalProvisioner` that starts a kernel behind the agent, with its shares' environment, when it has any."""
+
+    #: of the running agent, None for a plain kernel
+    record_path: Path | None = None
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """The standard preparation, then ours. Called again at a restart, which keeps the shares."""
@@ -29,29 +78,118 @@ class SwanGpuProvisioner(LocalProvisioner):
         kernel_id = str(self.kernel_id or "")
         env.update(BINDINGS.kernel_env(kernel_id))
         env["SWANGPU_KERNEL_ID"] = kernel_id
+        command = list(prepared.get("cmd") or [])
+        if self._runs_ipykernel(command):
+            env["PYTHONPATH"] = os.pathsep.join(p for p in (env.get("PYTHONPATH", ""), str(SITE)) if p)
+            # `extra_extensions` is for this: what the user's own configuration loads stays as it is.
+            command.append("--IPKernelApp.extra_extensions=swangpu_kernel")
         binding = BINDINGS.of_kernel.get(kernel_id)
+        self.record_path = None
         if binding is not None:
             for name, value in binding.env.items():
                 if value is None:
                     env.pop(name, None)
                 else:
                     env[name] = value
+            if BINDINGS.runtime_dir is not None:
+                command = self._behind_agent(command, binding, BINDINGS.runtime_dir)
+                env["SWANGPU_AGENT_PATH"] = os.pathsep.join(_paths_of_pyzmq())
         prepared["env"] = env
-        if self._runs_ipykernel(prepared.get("cmd") or []):
-            env["PYTHONPATH"] = os.pathsep.join(p for p in (env.get("PYTHONPATH", ""), str(SITE)) if p)
-            # `extra_extensions` is for this: what the user's own configuration loads stays as it is.
-            prepared["cmd"] = [*prepared["cmd"], "--IPKernelApp.extra_extensions=swangpu_kernel"]
+        prepared["cmd"] = command
         return prepared
+
+    async def send_signal(self, signum: int) -> None:
+        """To the agent, and not to its group: the agent decides whether the kernel gets it."""
+        if self.record_path is not None and self.process is not None:
+            self.process.send_signal(signum)
+            return
+        await super().send_signal(signum)
+
+    async def kill(self, restart: bool = False) -> None:
+        """Kill the kernel; its agent then ends by itself, and is killed when it does not."""
+        record = registry.read(self.record_path) if self.record_path is not None else None
+        if record is not None and self.process is not None:
+            pid = record.get("kernel_pid")
+            if isinstance(pid, int) and registry.process_start(pid) == record.get("kernel_start"):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+            for _ in range(50):
+                if self.process.poll() is not None:
+                    return
+                await asyncio.sleep(0.02)
+        await super().kill(restart=restart)
 
     async def cleanup(self, restart: bool = False) -> None:
         """The kernel has ended; unless it comes back its share may go."""
         await super().cleanup(restart=restart)
+        if self.record_path is not None and self.process is None:
+            registry.forget(self.record_path)
         if not restart:
             BINDINGS.gone(str(self.kernel_id or ""))
+
+    def adopt(self, record: registry.Record, path: Path) -> None:
+        """Go on with the living agent of an earlier server."""
+        adopted: Any = AdoptedProcess(record)
+        self.process = adopted
+        self.pid = int(record["agent_pid"])
+        self.pgid = None
+        self.record_path = path
+        known: Any = dict(record["outer"])
+        self.connection_info = known
+
+    def _behind_agent(self, command: list[str], binding: Binding, runtime_dir: Path) -> list[str]:
+        """The command that starts the agent, which starts the kernel on ports of its own."""
+        manager: Any = self.parent
+        kernel_id = str(self.kernel_id or "")
+        outer = {
+            "transport": manager.transport,
+            "ip": manager.ip,
+            "key": manager.session.key.decode(),
+            "signature_scheme": manager.session.signature_scheme,
+            **{f"{c}_port": getattr(manager, f"{c}_port") for c in CHANNELS},
+        }
+        for name in ("curve_publickey", "curve_secretkey"):
+            if (value := getattr(manager, name, None)) is not None:
+                outer[name] = value.decode() if isinstance(value, bytes) else str(value)
+        ports = LocalPortCache.instance()
+        inner = {**outer, "transport": "tcp", "ip": "127.0.0.1"}
+        inner.update({f"{c}_port": ports.find_available_port("127.0.0.1") for c in CHANNELS})
+        inner_file = runtime_dir / "agents" / "inner" / f"{kernel_id}.json"
+        inner_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        inner_file.touch(mode=0o600)
+        inner_file.write_text(json.dumps({**inner, "kernel_name": manager.kernel_name}))
+        path = registry.path_of(runtime_dir, kernel_id)
+        registry.write(
+            path,
+            {
+                "version": registry.VERSION,
+                "host": registry.claim(),
+                "kernel_id": kernel_id,
+                "kernel_name": manager.kernel_name,
+                "connection_file": manager.connection_file,
+                "outer": outer,
+                "inner": inner,
+                "inner_file": str(inner_file),
+                "socket": str(socket_path(runtime_dir, kernel_id)),
+                "session_id": binding.session_id,
+                "env": dict(binding.env),
+                "notebook": BINDINGS.notebook(kernel_id),
+            },
+        )
+        self.record_path = path
+        kernel = [part.replace(manager.connection_file, str(inner_file)) for part in command]
+        return [sys.executable, "-I", "-S", str(AGENT), str(path), "--", *kernel]
 
     def _runs_ipykernel(self, command: list[str]) -> bool:
         language = getattr(self.kernel_spec, "language", "")
         return str(language).lower() == "python" and any("ipykernel" in part for part in command)
+
+
+def _paths_of_pyzmq() -> list[str]:
+    """What the agent, which runs without ``site``, needs on its path."""
+    import zmq
+
+    return [str(Path(zmq.__file__).resolve().parent.parent)]
 
 
 def make_default() -> tuple[str, str]:

@@ -23,4 +23,5 @@ def make_kernel_host(app: Any, settings: Settings) -> JupyterKernelHost:
     token_file.write_text(settings.token)
     told = {"SWANGPU_API_URL": settings.url, "SWANGPU_API_TOKEN_FILE": str(token_file)}
     BINDINGS.kernel_env = lambda kernel_id: told
+    BINDINGS.runtime_dir = settings.runtime_dir
     return JupyterKernelHost(app.kernel_manager, app.session_manager)

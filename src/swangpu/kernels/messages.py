@@ -1,0 +1,135 @@
+"""Jupyter's wire protocol, as much of it as a relay needs: split, verify, sign, make.
+
+The agent loads this: standard library only, and cheap to import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["DELIMITER", "Message", "Scribe"]
+
+DELIMITER = b"<IDS|MSG>"
+PROTOCOL_VERSION = "5.3"
+
+
+@dataclass
+class Message:
+    """One message as it went over a socket. ``frames`` is all of it, identities or topic included."""
+
+    frames: list[bytes]
+    #: where the signature is; identities come before it
+    start: int
+    _header: dict[str, Any] | None = field(default=None, repr=False)
+    _parent: dict[str, Any] | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, frames: list[bytes]) -> Message | None:
+        """The message in these frames, or None when they are not one."""
+        try:
+            start = frames.index(DELIMITER) + 1
+        except ValueError:
+            return None
+        return cls(frames, start) if len(frames) >= start + 5 else None
+
+    @property
+    def idents(self) -> list[bytes]:
+        return self.frames[: self.start - 1]
+
+    @property
+    def client(self) -> bytes:
+        return self.frames[0] if self.start > 1 else b""
+
+    @property
+    def header(self) -> dict[str, Any]:
+        if self._header is None:
+            self._header = _as_dict(self.frames[self.start + 1])
+        return self._header
+
+    @property
+    def parent(self) -> dict[str, Any]:
+        if self._parent is None:
+            self._parent = _as_dict(self.frames[self.start + 2])
+        return self._parent
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return _as_dict(self.frames[self.start + 3])
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return _as_dict(self.frames[self.start + 4])
+
+    @property
+    def type(self) -> str:
+        return str(self.header.get("msg_type", ""))
+
+    @property
+    def id(self) -> str:
+        return str(self.header.get("msg_id", ""))
+
+
+def _as_dict(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class Scribe:
+    """Verifies what came and signs what the agent itself says, with the kernel's own key.
+
+    Parameters
+    ----------
+    key : bytes
+        Empty means that messages are not signed (Jupyter's rule).
+    scheme : str
+        ``hmac-<hash>``, as in the connection file.
+    """
+
+    def __init__(self, key: bytes, scheme: str = "hmac-sha256") -> None:
+        self._key = key
+        self._digest = getattr(hashlib, scheme.partition("-")[2] or "sha256")
+        self.session = uuid.uuid4().hex
+
+    def sign(self, parts: Sequence[bytes]) -> bytes:
+        if not self._key:
+            return b""
+        mac = hmac.new(self._key, digestmod=self._digest)
+        for part in parts:
+            mac.update(part)
+        return mac.hexdigest().encode("ascii")
+
+    def verify(self, message: Message) -> bool:
+        """Whether the sender knows the key. Buffers are not signed, by the protocol."""
+        start = message.start
+        return hmac.compare_digest(message.frames[start], self.sign(message.frames[start + 1 : start + 5]))
+
+    def make(
+        self,
+        msg_type: str,
+        content: Mapping[str, Any],
+        parent: Mapping[str, Any] | None = None,
+        idents: Sequence[bytes] = (),
+    ) -> list[bytes]:
+        """All frames of a signed message."""
+        now = time.time()
+        date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "msg_type": msg_type,
+            "username": (parent or {}).get("username", ""),
+            "session": self.session,
+            "date": date,
+            "version": PROTOCOL_VERSION,
+        }
+        parts = [json.dumps(part, default=str).encode() for part in (header, parent or {}, {}, content)]
+        return [*idents, DELIMITER, self.sign(parts), *parts]

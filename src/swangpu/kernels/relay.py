@@ -1,0 +1,128 @@
+"""The agent's sockets: the ports that clients see, and the connections to the kernel's own.
+
+Identities are kept, so that replies and ``input()`` find their way; shell and stdin share one identity towards the
+kernel, since it sends an input request to whoever sent the execution. Curve keys pass through: the kernel's key pair
+is the agent's on both sides, as jupyter_client uses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from typing import Any
+
+import zmq
+
+__all__ = ["Relay", "receive"]
+
+CHANNELS = ("shell", "control", "stdin", "iopub", "hb")
+#: retry quickly while the kernel boots: the default of 100 ms would be felt in every start
+CONNECT_RETRY_MS = 5
+LINGER_MS = 1000
+
+
+def receive(socket: Any) -> list[bytes] | None:
+    """One message, or None when there is none."""
+    try:
+        frames: list[bytes] = socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return None
+    return frames
+
+
+class Relay:
+    """Ten sockets, as pairs by channel.
+
+    Parameters
+    ----------
+    outer, inner : dict
+        Jupyter connection information: what clients see, and what the kernel was given.
+    """
+
+    def __init__(self, outer: dict[str, Any], inner: dict[str, Any]) -> None:
+        self._inner_info = inner
+        self._context = zmq.Context()
+        self._curve = (outer.get("curve_publickey"), outer.get("curve_secretkey"))
+        self.outer: dict[str, Any] = {}
+        self.inner: dict[str, Any] = {}
+        kinds = {"iopub": zmq.XPUB}
+        for channel in CHANNELS:
+            socket = self._socket(kinds.get(channel, zmq.ROUTER), server=True)
+            if channel == "iopub":
+                # tell of every subscriber: each is welcomed, and the first after an outage gets what it missed
+                socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+            else:
+                socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+            if channel in ("shell", "control", "stdin"):
+                # a reply for a client that is gone must fail here, not vanish
+                socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+                socket.setsockopt(zmq.SNDHWM, 0)
+            socket.bind(_url(outer, channel))
+            self.outer[channel] = socket
+        identity = f"swangpu-{uuid.uuid4().hex}".encode("ascii")
+        for channel in CHANNELS:
+            socket = self._socket(zmq.SUB if channel == "iopub" else zmq.DEALER, server=False)
+            socket.setsockopt(zmq.RECONNECT_IVL, CONNECT_RETRY_MS)
+            if channel == "iopub":
+                socket.setsockopt(zmq.SUBSCRIBE, b"")
+            elif channel != "hb":
+                socket.setsockopt(zmq.IDENTITY, identity)
+            self.inner[channel] = socket
+        # requests go to the kernel only when its output is heard, or the first cell's would be lost
+        self.monitor = self.inner["iopub"].get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self.inner["iopub"].connect(_url(inner, "iopub"))
+        self.kernel_heard = False
+
+    def _socket(self, kind: int, *, server: bool) -> Any:
+        socket = self._context.socket(kind)
+        socket.setsockopt(zmq.LINGER, LINGER_MS)
+        public, secret = self._curve
+        if public and secret:
+            socket.curve_publickey = public.encode("ascii")
+            socket.curve_secretkey = secret.encode("ascii")
+            if server:
+                socket.curve_server = True
+            else:
+                socket.curve_serverkey = public.encode("ascii")
+        return socket
+
+    def on_monitor(self) -> None:
+        """The kernel's output is connected: now connect what makes it speak."""
+        with contextlib.suppress(zmq.Again):
+            self.monitor.recv_multipart(zmq.NOBLOCK)
+        if self.kernel_heard:
+            return
+        self.kernel_heard = True
+        for channel in CHANNELS:
+            if channel != "iopub":
+                self.inner[channel].connect(_url(self._inner_info, channel))
+
+    def to_client(self, channel: str, frames: list[bytes]) -> bool:
+        """Send to the client that the first frame names; False when it is not connected."""
+        try:
+            self.outer[channel].send_multipart(frames, zmq.NOBLOCK)
+        except zmq.ZMQError as problem:
+            if problem.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                return False
+            raise
+        return True
+
+    def to_kernel(self, channel: str, frames: list[bytes]) -> None:
+        self.inner[channel].send_multipart(frames)
+
+    def publish(self, frames: list[bytes]) -> None:
+        self.outer["iopub"].send_multipart(frames)
+
+    def close(self) -> None:
+        """Close all, giving what is on its way to clients a moment."""
+        self.inner["iopub"].disable_monitor()
+        for socket in self.inner.values():
+            socket.close(0)
+        for socket in self.outer.values():
+            socket.close()
+        self._context.term()
+
+
+def _url(info: dict[str, Any], channel: str) -> str:
+    separator = ":" if info["transport"] == "tcp" else "-"
+    return f"{info['transport']}://{info['ip']}{separator}{info[f'{channel}_port']}"
