@@ -39,7 +39,8 @@ class Finding:
 def examine() -> list[Finding]:
     """Make all checks."""
     found: list[Finding] = []
-    for check in (_driver, _mps, _extension, _labextension, _provisioner, _environment, _configuration, _servers):
+    checks = (_driver, _mps, _extension, _labextension, _provisioner, _environment, _configuration, _ledger, _servers)
+    for check in checks:
         try:
             found += check()
         except Exception as error:
@@ -197,6 +198,23 @@ def _configuration() -> Iterator[Finding]:
                 )
     if not wrong:
         yield Finding("configuration", "ok", "Configuration", "nothing wrong in the JSON files")
+
+
+def _ledger() -> Iterator[Finding]:
+    """Damaged ledgers that were put aside. The file itself is left alone: a running server has it locked."""
+    from jupyter_core.paths import jupyter_data_dir
+
+    configs = _json_configs("jupyter_server_config", "jupyter_swangpu_config")
+    said = _merged(configs).get("SwanGpu", {})
+    configured = said.get("data_dir") if isinstance(said, dict) else None
+    folder = Path(configured) if isinstance(configured, str) and configured else Path(jupyter_data_dir()) / "swangpu"
+    aside = sorted(p for p in folder.glob("ledger-*.damaged-*") if not p.name.endswith("-journal"))
+    for path in aside:
+        text = f"a damaged one was put aside as {path}; sessions and statistics of before are not known any more"
+        hint = "If the disk is in order and nobody wants to look at the file, delete it."
+        yield Finding("ledger", "warning", "Ledger", text, hint)
+    if not aside:
+        yield Finding("ledger", "ok", "Ledger", f"none was found damaged in {folder}")
 
 
 def _servers() -> Iterator[Finding]:

@@ -165,6 +165,6 @@ def _notice(stored: Any) -> wire.Notice:
         level=told.level,
         text=told.text,
         params=dict(told.params),
-        session_id=told.session_id,
+        session_id=told.session_id or None,
         actions=list(told.actions),
     )

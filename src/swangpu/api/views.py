@@ -150,9 +150,12 @@ def offers(state: BrokerState, request: Request, known: Known) -> list[wire.Offe
 
 
 def pool_view(state: BrokerState, inventory: PoolInventory, known: Known) -> wire.Pool:
-    """A pool with its flavors counted; nobody's name is in it."""
+    """A pool with its flavors counted; nobody's name is in it.
+
+    A pool that works can have a reason too: one of its devices is away, or something of it can't be seen.
+    """
     reason = None
-    if not inventory.available:
+    if not inventory.available or inventory.reason_text:
         text = inventory.reason_text or "It does not answer."
         reason = wire.ReasonView(code=inventory.reason_code or "pool_unavailable", params={}, text=text)
     return wire.Pool(

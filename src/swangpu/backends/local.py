@@ -159,21 +159,25 @@ class LocalBackend:
         """What is wrong although the driver works: code, sentence, hint."""
         devices = snapshot.devices.values()
         out = []
-        lost = [d for d in devices if d.lost_reason is not None and offered[d.uuid]]
+        away = [d for d in devices if d.lost_reason is not None and offered[d.uuid]]
+        lost = [d for d in away if d.lost_reason != "no_permission"]
         if lost:
-            names = ", ".join(f"GPU {d.index}" for d in sorted(lost, key=lambda d: d.index))
             verb = "does" if len(lost) == 1 else "do"
             out.append(
                 (
                     "device_lost",
-                    f"{names} {verb} not answer now.",
+                    f"{_names(lost)} {verb} not answer now.",
                     "Sessions there wait for it. If it stays away, nvidia-smi and the system's log tell more.",
                 )
             )
+        refused = [d for d in away if d.lost_reason == "no_permission"]
+        if refused:
+            text = f"{_names(refused)} may not be used by this account."
+            out.append(("no_permission", text, "Ask for access to /dev/nvidia*."))
         uncut = [d for d in devices if d.mig_enabled and not d.mig_devices and d.lost_reason is None]
         if uncut:
-            names = ", ".join(f"GPU {d.index}" for d in uncut)
-            out.append(("mig_empty", f"MIG is on and has no slices on {names}.", "Make them with nvidia-smi mig -cgi."))
+            text = f"MIG is on and has no slices on {_names(uncut)}."
+            out.append(("mig_empty", text, "Make them with nvidia-smi mig -cgi."))
         if mps is not None and mps.pipe_directory is None:
             out.append((mps.code, mps.text, mps.hint))
         known = {d.uuid for d in devices} | {str(d.index) for d in devices}
@@ -183,6 +187,11 @@ class LocalBackend:
             out.append(("no_such_device", text, "Look at the configured devices; nvidia-smi -L lists what there is."))
         if snapshot.status.text:
             out.append(("devices_missing", snapshot.status.text, snapshot.status.hint))
+        hidden = [d for d in devices if any(_hidden(share, snapshot.samples) for share in offered[d.uuid])]
+        if hidden:
+            text = f"Processes on {_names(hidden)} are not visible from here, so what they use counts as taken."
+            hint = "This is usual in a container. It is free again when they have ended."
+            out.append(("processes_not_visible", text, hint))
         return out
 
     def _nothing(
@@ -227,13 +236,23 @@ def taken_shares(
         sample = samples.get(share.mig_uuid or share.device_uuid)
         if sample is None:
             continue
-        if sample.processes is None:
-            sliced = share.kind in (ShareKind.MPS, ShareKind.TIME_SLICE)
-            if not sliced and dict(sample.missing).get("processes") == "not_visible":
-                out.add(share.id)
-        elif any(p.pid not in own_pids and not ignored(p.pid) for p in sample.processes):
+        seen = sample.processes or ()
+        if _hidden(share, samples) or any(p.pid not in own_pids and not ignored(p.pid) for p in seen):
             out.add(share.id)
     return out
+
+
+def _hidden(share: Share, samples: Mapping[str, Sample]) -> bool:
+    """Whether a share counts as taken because there are processes that can't be seen."""
+    sample = samples.get(share.mig_uuid or share.device_uuid)
+    sliced = share.kind in (ShareKind.MPS, ShareKind.TIME_SLICE)
+    if sample is None or sliced or sample.processes is not None:
+        return False
+    return dict(sample.missing).get("processes") == "not_visible"
+
+
+def _names(devices: Collection[DeviceInfo]) -> str:
+    return ", ".join(f"GPU {d.index}" for d in sorted(devices, key=lambda d: d.index))
 
 
 def _none_ignored(pid: int) -> bool:

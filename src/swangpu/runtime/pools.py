@@ -60,6 +60,8 @@ class PoolWatch:
         self._look_wake = asyncio.Event()
         self._looked_at = float("-inf")
         self._as_of: dict[str, float] = {}
+        #: what each pool said last that is on disk; the broker's own copy keeps the shares of a pool that is away
+        self._said: dict[str, PoolInventory] = {}
         self._lock = asyncio.Lock()
 
     def as_of(self, pool: str) -> float:
@@ -111,11 +113,12 @@ class PoolWatch:
                 simulated=self._simulated,
             )
         self._as_of[backend.name] = inventory.as_of
-        known = self._state().pools.get(backend.name)
-        if known is not None and replace(known, as_of=inventory.as_of) == inventory:
-            return
+        for known in (self._state().pools.get(backend.name), self._said.get(backend.name)):
+            if known is not None and replace(known, as_of=inventory.as_of) == inventory:
+                return
         with contextlib.suppress(SwanGpuError):
             await self._handle(ev.InventoryReported(inventory))
+            self._said[backend.name] = inventory
 
     async def _check_work(self) -> None:
         """What the backends say of the work that should be running."""

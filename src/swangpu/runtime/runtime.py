@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -285,6 +285,15 @@ class Runtime:
 
         return end
 
+    def tell(self, told: Sequence[cmd.Notify] = (), touched: Collection[str] = ()) -> None:
+        """Say what no event of the broker brought about, and that the sessions of ``touched`` look different now.
+
+        It is not journalled: after a restart it is seen anew where it still holds.
+        """
+        for notice in told:
+            self._keep(notice)
+        self._publish(Change(frozenset(touched), False, frozenset(n.user for n in told)))
+
     def notices(self, user: str) -> list[StoredNotice]:
         """What a person was told lately, newest last."""
         return list(self._notices.get(user, ()))
@@ -309,20 +318,25 @@ class Runtime:
         told: set[str] = set()
         for command in commands:
             if isinstance(command, cmd.Notify):
-                self._notice_number += 1
-                notice = StoredNotice(f"{self.epoch}-{self._notice_number}", self.now(), command)
-                self._notices.setdefault(command.user, deque(maxlen=KEPT_NOTICES)).append(notice)
+                self._keep(command)
                 told.add(command.user)
             else:
                 self._work.do(command)
         users = frozenset(s.user for s in changes.sessions.values() if s is not None)
-        change = Change(users, bool(changes.pools or changes.sessions), frozenset(told))
+        self._publish(Change(users, bool(changes.pools or changes.sessions), frozenset(told)))
+        self._timer_wake.set()
+
+    def _keep(self, notify: cmd.Notify) -> None:
+        self._notice_number += 1
+        notice = StoredNotice(f"{self.epoch}-{self._notice_number}", self.now(), notify)
+        self._notices.setdefault(notify.user, deque(maxlen=KEPT_NOTICES)).append(notice)
+
+    def _publish(self, change: Change) -> None:
         for callback in list(self._subscribers):
             try:
                 callback(change)
             except Exception:
                 log.exception("A subscriber failed")
-        self._timer_wake.set()
 
     async def _until(self, ready: Callable[[], T | None], timeout_s: float) -> T:
         """Wait until ``ready`` answers something; asked after each commit."""

@@ -81,6 +81,7 @@ class SwanGpu(ExtensionApp):
             token=self._token,
             token_owner=owner,
             other_ends=self._other_ends,
+            warnings=lambda runtime: self._service.warnings() if self._service is not None else {},
             version=__version__,
         )
         self.handlers.extend(handlers_for(APIHandler, context))

@@ -8,15 +8,16 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..broker import events as ev
+from ..broker.commands import Notify
 from ..broker.placement import free_shares
 from ..broker.policy import Policy
-from ..domain.sessions import SessionState
+from ..domain.sessions import Reason, Session, SessionState
 from ..errors import Unavailable
 from ..ports import GpuDriver, KernelHost
 from ..runtime import Runtime, SystemClock
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ..backends.flavors import LocalPoolConfig
     from ..telemetry.prometheus import SiteCounts
     from ..telemetry.sampler import Sampler
-    from .telemetry import SiteTelemetry
+    from .watch import ShareWatch
 
 __all__ = ["Service", "Settings"]
 
@@ -84,7 +85,8 @@ class Service:
         self._withdraw: Callable[[], None] | None = None
         self._closed = False
         #: replaced as a whole, never changed: it is read on other threads
-        self._pids: frozenset[int] = frozenset()
+        self._pids: Mapping[str, frozenset[int]] = {}
+        self._watch: ShareWatch | None = None
         self._telling: set[asyncio.Future[None]] = set()
 
     @property
@@ -119,6 +121,10 @@ class Service:
                 )
             return leader
 
+    def warnings(self) -> Mapping[str, Reason]:
+        """By session id: what its person should know now, beside what the broker knows."""
+        return self._watch.warnings if self._watch is not None else {}
+
     async def adopt_kernels(self) -> bool:
         """Take over the kernels that outlived an earlier server; whether there are any on a share."""
         adopt = getattr(self.kernels, "adopt", None)
@@ -136,6 +142,8 @@ class Service:
             self._withdraw()
         if self._runtime is not None:
             runtime, self._runtime = self._runtime, None
+            if self._watch is not None:
+                await self._watch.close()
             if runtime.telemetry is not None:
                 runtime.telemetry.close()
             await runtime.stop()
@@ -160,14 +168,16 @@ class Service:
         from ..telemetry.prometheus import expose
         from ..telemetry.sampler import Sampler
         from .telemetry import SiteTelemetry
+        from .watch import ShareWatch
 
         settings, clock = self.settings, SystemClock()
         self._driver = self._make_driver(clock)
         self._sampler = Sampler(self._driver, clock)
         pool = settings.pool or LocalPoolConfig()
         backend = LocalBackend(pool, self._sampler, own_pids=self._own_pids)
+        ledger = SqlLedger(ledger_path(settings.data_dir, socket.gethostname()))
         runtime = Runtime(
-            ledger=SqlLedger(ledger_path(settings.data_dir, socket.gethostname())),
+            ledger=ledger,
             backends={pool.name: backend},
             clock=clock,
             policy=settings.policy,
@@ -175,11 +185,11 @@ class Service:
             simulated=settings.simulated,
         )
 
-        def holding() -> list[object]:
+        def holding() -> list[Session]:
             held = (SessionState.ACTIVE, SessionState.PAUSED)
             return [s for s in runtime.broker.state.live() if s.state in held]
 
-        telemetry: SiteTelemetry = SiteTelemetry(self._sampler, holding)  # type: ignore[arg-type]
+        telemetry = SiteTelemetry(self._sampler, holding)
         runtime.telemetry = telemetry
         try:
             await runtime.start()
@@ -193,11 +203,15 @@ class Service:
         def changed(_: object = None) -> None:
             telemetry.watch_sessions(bool(holding()))
             pids = self._session_pids()
-            self._pids = frozenset(pid for found in pids.values() for pid in found)
+            self._pids = {session_id: frozenset(found) for session_id, found in pids.items()}
             self._bind_simulated(pids)
 
         runtime.subscribe(changed)
         changed()
+        watch = self._watch = ShareWatch(runtime, holding, self._all_pids)
+        telemetry.subscribe(lambda snapshot: watch.look(snapshot.samples))
+        if ledger.put_aside is not None:
+            runtime.tell([_put_aside(settings.owner, ledger.put_aside)])
         self._withdraw = expose(self._sampler, lambda: _counts(runtime), clock.now)
         self._listen(runtime)
         return runtime
@@ -225,8 +239,11 @@ class Service:
 
     def _own_pids(self) -> set[int]:
         """The processes that are ours: what they use of a device is not taken by others. On any thread."""
-        pids = self._pids
-        return set(pids) | _descendants(pids)
+        return set().union(*self._all_pids().values())
+
+    def _all_pids(self) -> dict[str, set[int]]:
+        """Session id to all its processes, children included. On any thread."""
+        return {session_id: set(pids) | _descendants(pids) for session_id, pids in self._pids.items()}
 
     def _session_pids(self) -> dict[str, list[int]]:
         """Session id to the processes that compute for it."""
@@ -264,6 +281,15 @@ def _descendants(pids: frozenset[int]) -> set[int]:
         with contextlib.suppress(psutil.Error):
             out.update(child.pid for child in psutil.Process(pid).children(recursive=True))
     return out
+
+
+def _put_aside(owner: str, path: Path) -> Notify:
+    """The ledger was damaged: what is lost, and where the rest is."""
+    text = (
+        "The record of your GPU sessions was damaged, so a new one was begun: sessions and statistics of before are "
+        f"not known any more. The damaged file is kept as {path.name} in {path.parent}."
+    )
+    return Notify(owner, "", "ledger_put_aside", "error", text, (("path", str(path)),))
 
 
 def _counts(runtime: Runtime) -> SiteCounts:
