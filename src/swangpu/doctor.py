@@ -184,6 +184,11 @@ def _configuration() -> Iterator[Finding]:
         ours = content.get("SwanGpu")
         if not isinstance(ours, dict):
             continue
+        if path.parent.suffix == ".d":
+            wrong = True
+            text = f"SwanGpu in {path} has no effect: Jupyter reads only lists of extensions there"
+            yield Finding("configuration", "warning", "Configuration", text, "Put it into jupyter_server_config.json.")
+            continue
         for name in sorted(set(ours) - known):
             wrong = True
             text = f"SwanGpu.{name} in {path} is no setting of this version"
