@@ -73,6 +73,8 @@ def surroundings(home: Path) -> dict[str, str]:
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "config" / "lab" / "workspaces"),
         "IPYTHONDIR": str(home / "ipython"),
         "JUPYTER_PREFER_ENV_PATH": "1",
+        # other extensions of Lab ask npm for what is installed, and npm keeps a log of that
+        "npm_config_cache": str(home / "npm"),
     }
 
 
@@ -105,7 +107,7 @@ def _home(named: str | None) -> Iterator[Path]:
         if named is None:
             work = home / "notebooks"
             if _changed(work):
-                for folder in ("config", "data", "runtime", "ipython", "broker"):
+                for folder in ("config", "data", "runtime", "ipython", "broker", "npm"):
                     shutil.rmtree(home / folder, ignore_errors=True)
                 print(f"swangpu: your notebooks are in {words.clean(work)}", file=sys.stderr)
             else:
