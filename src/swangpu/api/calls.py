@@ -162,6 +162,13 @@ async def post_extend(call: Call) -> wire.SessionView:
 
 async def post_pause(call: Call) -> wire.SessionView:
     session = call.session()
+    kernels = {k.kernel_id: k for k in (call.runtime.kernels.kernels() if call.runtime.kernels is not None else ())}
+    if any(k in kernels and kernels[k].agent_pid is None for k in session.kernel_ids):
+        raise Conflict(
+            "Its kernel took the GPU without a restart, so it cannot be paused.",
+            hint="Release it instead.",
+            code="cannot_be_paused",
+        )
     await call.runtime.handle(ev.Paused(session.id))
     return call.view(session)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-__all__ = ["BINDINGS", "Binding", "Bindings"]
+__all__ = ["BINDINGS", "Adoption", "Binding", "Bindings"]
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,14 @@ class Binding:
 
     session_id: str
     env: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """A living agent of an earlier server, and its record."""
+
+    record: dict[str, Any]
+    path: Path
 
 
 @dataclass
@@ -34,7 +43,9 @@ class Bindings:
     gone: Callable[[str], None] = lambda kernel_id: None
     #: where agents and their records go; None: kernels run without an agent
     runtime_dir: Path | None = None
-    #: the notebook session of a kernel (path, name, type), to be made again by the next server
+    #: kernels that the next launch takes over instead of starting
+    adoptions: dict[str, Adoption] = field(default_factory=dict)
+    #: the notebook session of a kernel (id, path, name, type), to be made again by the next server
     notebook: Callable[[str], Mapping[str, str] | None] = lambda kernel_id: None
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import tempfile
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 from ..domain.sessions import Carry
 from ..errors import Conflict, NotFound
 from ..ports import KernelInfo
-from .bindings import BINDINGS, Binding
+from . import registry
+from .bindings import BINDINGS, Adoption, Binding
+from .door import ask
 
 __all__ = ["JupyterKernelHost"]
 
@@ -53,11 +57,13 @@ class JupyterKernelHost:
         self._sessions = session_manager
         self.on_gone = on_gone
         self.on_activity = on_activity
-        self._paths: dict[str, str] = {}
+        #: Jupyter's notebook session of each kernel: id, path, name, type
+        self._notebooks: dict[str, dict[str, str]] = {}
         self._busy: dict[str, bool] = {}
         self._watching: asyncio.Task[None] | None = None
         self._locks: dict[str, asyncio.Lock] = {}
         BINDINGS.gone = self._gone
+        BINDINGS.notebook = lambda kernel_id: self._notebooks.get(kernel_id)
 
     # -- the port ---------------------------------------------------------------------------------
 
@@ -91,7 +97,60 @@ class JupyterKernelHost:
             BINDINGS.of_kernel.pop(kernel_id, None)
 
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
-        raise Conflict("This kernel cannot be paused.", hint="Release its GPU instead.", code="cannot_be_paused")
+        self._kernel(kernel_id)
+        record = self._record(kernel_id)
+        if record is None:
+            raise Conflict("This kernel cannot be paused.", hint="Release its GPU instead.", code="cannot_be_paused")
+        request = {"do": "close", "message": message} if closed else {"do": "open"}
+        await asyncio.to_thread(ask, Path(record["socket"]), request)
+
+    async def adopt(self) -> int:
+        """Take over the kernels that outlived an earlier server; how many there were.
+
+        Those of a server that is alive are its own. A record whose processes are gone, or are others by now, goes.
+        """
+        runtime_dir = BINDINGS.runtime_dir
+        adopted = 0
+        for path, record in list(registry.records(runtime_dir)) if runtime_dir is not None else []:
+            if record is None or record.get("host") != registry.claim() or path.stem in self._manager:
+                continue
+            if not registry.alive(record):
+                registry.forget(path)
+                continue
+            if registry.process_start(int(record.get("server_pid") or 0)) == record.get("server_start"):
+                continue
+            try:
+                await self._adopt(path, record)
+                adopted += 1
+            except Exception:
+                log.exception("The kernel %s of an earlier server could not be taken over", path.stem)
+                BINDINGS.adoptions.pop(path.stem, None)
+                BINDINGS.of_kernel.pop(path.stem, None)
+        if adopted:
+            self._watch()
+        return adopted
+
+    async def _adopt(self, path: Path, record: registry.Record) -> None:
+        kernel_id = path.stem
+        state = await asyncio.to_thread(ask, Path(record["socket"]), {"do": "status"})
+        record.update(server_pid=os.getpid(), server_start=registry.process_start(os.getpid()))
+        registry.write(path, record)
+        BINDINGS.of_kernel[kernel_id] = Binding(str(record["session_id"]), dict(record["env"]))
+        BINDINGS.adoptions[kernel_id] = Adoption(record, path)
+        await self._manager.start_kernel(kernel_id=kernel_id, kernel_name=record["kernel_name"])
+        self._manager.get_kernel(kernel_id).execution_state = "busy" if state.get("busy") else "idle"
+        notebook = record.get("notebook") or {}
+        if notebook.get("path"):
+            # The same id: an open Lab asks for its notebook session by it, and then goes on as if nothing had been.
+            await self._sessions.save_session(
+                notebook.get("id") or uuid.uuid4().hex,
+                path=notebook["path"],
+                name=notebook.get("name"),
+                type=notebook.get("type") or "notebook",
+                kernel_id=kernel_id,
+            )
+            self._notebooks[kernel_id] = dict(notebook)
+        log.info("Kernel %s of an earlier server goes on", kernel_id)
 
     async def preview(self, kernel_id: str) -> Mapping[str, Any]:
         kernel = self._kernel(kernel_id)
@@ -124,8 +183,9 @@ class JupyterKernelHost:
                     kernel_id=kernel_id,
                     session_id=binding.session_id if binding else None,
                     execution_state=getattr(kernel, "execution_state", "") or "idle",
-                    path=self._paths.get(kernel_id),
+                    path=self._notebooks.get(kernel_id, {}).get("path"),
                     kernel_name=str(kernel.kernel_name),
+                    agent_pid=getattr(kernel.provisioner, "pid", None) if self._record_path(kernel_id) else None,
                     pid=getattr(kernel.provisioner, "pid", None),
                 )
             )
@@ -133,15 +193,24 @@ class JupyterKernelHost:
 
     def find(self, path: str) -> str | None:
         wanted = path.strip("/")
-        for kernel_id, known in self._paths.items():
-            if known == wanted and kernel_id in self._manager:
+        for kernel_id, known in self._notebooks.items():
+            if known.get("path") == wanted and kernel_id in self._manager:
                 return kernel_id
         return None
 
     async def refresh(self) -> None:
         """Read the notebooks' paths from Jupyter's notebook sessions."""
         listed: Awaitable[list[dict[str, Any]]] = self._sessions.list_sessions()
-        self._paths = {s["kernel"]["id"]: str(s["path"]).strip("/") for s in await listed if s.get("kernel")}
+        self._notebooks = {
+            s["kernel"]["id"]: {
+                "id": str(s["id"]),
+                "path": str(s["path"]).strip("/"),
+                "name": str(s.get("name") or ""),
+                "type": str(s.get("type") or "notebook"),
+            }
+            for s in await listed
+            if s.get("kernel")
+        }
 
     async def close(self) -> None:
         if self._watching is not None:
@@ -240,6 +309,13 @@ class JupyterKernelHost:
             return None
         finally:
             client.stop_channels()
+
+    def _record_path(self, kernel_id: str) -> Path | None:
+        return getattr(self._manager.get_kernel(kernel_id).provisioner, "record_path", None)
+
+    def _record(self, kernel_id: str) -> registry.Record | None:
+        path = self._record_path(kernel_id)
+        return registry.read(path) if path is not None else None
 
     def _gone(self, kernel_id: str) -> None:
         binding = BINDINGS.of_kernel.pop(kernel_id, None)

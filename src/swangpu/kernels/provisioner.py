@@ -73,6 +73,8 @@ class SwanGpuProvisioner(LocalProvisioner):
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """The standard preparation, then ours. Called again at a restart, which keeps the shares."""
+        if self.kernel_id in BINDINGS.adoptions:
+            return self._prepare_adoption(kwargs)
         prepared: dict[str, Any] = await super().pre_launch(**kwargs)
         env = dict(prepared.get("env") or os.environ)
         kernel_id = str(self.kernel_id or "")
@@ -97,6 +99,18 @@ class SwanGpuProvisioner(LocalProvisioner):
         prepared["env"] = env
         prepared["cmd"] = command
         return prepared
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        """Launch, or go on with what an earlier server has launched."""
+        adoption = BINDINGS.adoptions.pop(str(self.kernel_id or ""), None)
+        if adoption is None:
+            return await super().launch_kernel(cmd, **kwargs)
+        adopted: Any = AdoptedProcess(adoption.record)
+        self.process = adopted
+        self.pid = int(adoption.record["agent_pid"])
+        self.pgid = None
+        self.record_path = adoption.path
+        return self.connection_info
 
     async def send_signal(self, signum: int) -> None:
         """To the agent, and not to its group: the agent decides whether the kernel gets it."""
@@ -127,15 +141,17 @@ class SwanGpuProvisioner(LocalProvisioner):
         if not restart:
             BINDINGS.gone(str(self.kernel_id or ""))
 
-    def adopt(self, record: registry.Record, path: Path) -> None:
-        """Go on with the living agent of an earlier server."""
-        adopted: Any = AdoptedProcess(record)
-        self.process = adopted
-        self.pid = int(record["agent_pid"])
-        self.pgid = None
-        self.record_path = path
-        known: Any = dict(record["outer"])
-        self.connection_info = known
+    def _prepare_adoption(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Give the kernel manager the ports and the key of the living agent."""
+        manager: Any = self.parent
+        outer = BINDINGS.adoptions[str(self.kernel_id)].record["outer"]
+        manager.transport, manager.ip = outer["transport"], outer["ip"]
+        manager.session.key = outer["key"].encode()
+        for channel in CHANNELS:
+            setattr(manager, f"{channel}_port", outer[f"{channel}_port"])
+        manager.write_connection_file()
+        self.connection_info = manager.get_connection_info()
+        return {**kwargs, "cmd": ["adopted"]}
 
     def _behind_agent(self, command: list[str], binding: Binding, runtime_dir: Path) -> list[str]:
         """The command that starts the agent, which starts the kernel on ports of its own."""
@@ -173,7 +189,9 @@ class SwanGpuProvisioner(LocalProvisioner):
                 "socket": str(socket_path(runtime_dir, kernel_id)),
                 "session_id": binding.session_id,
                 "env": dict(binding.env),
-                "notebook": BINDINGS.notebook(kernel_id),
+                "notebook": dict(BINDINGS.notebook(kernel_id) or {}),
+                "server_pid": os.getpid(),
+                "server_start": registry.process_start(os.getpid()),
             },
         )
         self.record_path = path

@@ -186,9 +186,7 @@ class Watchman:
 
     def _from_kernel(self, channel: str, frames: list[bytes]) -> None:
         if channel == "iopub":
-            if self._outage:
-                self._backlog.keep("iopub", b"", frames)
-            self._relay.publish(frames)
+            self._say(frames)
             return
         if channel == "shell":
             message = Message.parse(frames)
@@ -198,6 +196,18 @@ class Watchman:
                     self._kernel_info = message.content
         if not self._relay.to_client(channel, frames) and channel == "shell":
             self._backlog.keep("shell", frames[0], frames[1:])
+
+    def _say(self, frames: list[bytes]) -> None:
+        """Publish; or keep for who comes back, but never both: a message that comes twice is taken for a forgery.
+
+        What a new server asks for itself while it connects is answered at once, or it would wait for it.
+        """
+        if self._outage:
+            message = Message.parse(frames)
+            if message is None or message.parent.get("msg_type") != "kernel_info_request":
+                self._backlog.keep("iopub", b"", frames)
+                return
+        self._relay.publish(frames)
 
     def _replay(self, client: bytes) -> None:
         """Say again what was said while nobody heard it; output that had to be dropped is named."""
@@ -246,10 +256,7 @@ class Watchman:
         self._relay.to_client(channel, self._scribe.make(kind, content, request.header, idents=request.idents))
 
     def _publish(self, kind: str, content: dict[str, Any], parent: Message) -> None:
-        frames = self._scribe.make(kind, content, parent.header, idents=[kind.encode()])
-        if self._outage:
-            self._backlog.keep("iopub", b"", frames)
-        self._relay.publish(frames)
+        self._say(self._scribe.make(kind, content, parent.header, idents=[kind.encode()]))
 
     def _status(self, parent: Message, state: str) -> None:
         self._publish("status", {"execution_state": state}, parent)
