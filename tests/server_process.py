@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,34 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """``jupyter server`` with the extension on a simulated fleet.
+    """``jupyter server`` with the extension, on a simulated fleet unless told otherwise.
 
     Parameters
     ----------
     home : Path
         Its home, data and runtime directories; two servers with the same home are two of one user.
+    simulated : bool
+        Otherwise it asks for the machine's own driver.
+    variables : mapping of str to str, optional
+        Added to its environment.
+    launcher : sequence of str
+        A command that starts the server's own, such as ``unshare --pid --fork``.
     """
 
-    def __init__(self, home: Path, *arguments: str, token: str = "t0ken") -> None:
+    def __init__(
+        self,
+        home: Path,
+        *arguments: str,
+        token: str = "t0ken",
+        simulated: bool = True,
+        variables: Mapping[str, str] | None = None,
+        launcher: Sequence[str] = (),
+    ) -> None:
         self.home = home
         self.token = token
+        self.simulated = simulated
+        self.variables = dict(variables or {})
+        self.launcher = launcher
         self.arguments = arguments
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
@@ -54,11 +71,12 @@ class ServerProcess:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "SWANGPU", "XDG"))}
         env.update(HOME=str(self.home), XDG_RUNTIME_DIR=str(self.home / "run"), PYTHONUNBUFFERED="1")
         env["JUPYTER_PREFER_ENV_PATH"] = "1"
-        return env
+        return {**env, **self.variables}
 
     def start(self) -> ServerProcess:
         """Start and wait until it answers."""
         command = [
+            *self.launcher,
             sys.executable,
             "-m",
             "jupyter",
@@ -69,7 +87,7 @@ class ServerProcess:
             "--ServerApp.port_retries=0",
             f"--IdentityProvider.token={self.token}",
             f"--ServerApp.root_dir={self.home / 'work'}",
-            "--SwanGpu.simulated=True",
+            f"--SwanGpu.simulated={self.simulated}",
             *self.arguments,
         ]
         log = (self.home / f"server-{self.port}.log").open("ab")
@@ -77,8 +95,8 @@ class ServerProcess:
             self.process = subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log, cwd=self.home)
         deadline = time.monotonic() + START_S
         while True:
-            with contextlib.suppress(httpx.HTTPError):
-                if self.client().get("/api/status").status_code == 200:
+            with contextlib.suppress(httpx.HTTPError), self.client() as client:
+                if client.get("/api/status").status_code == 200:
                     return self
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the server did not start:\n{self.log()[-3000:]}")
@@ -114,9 +132,9 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def server(home: Path, *arguments: str) -> Iterator[ServerProcess]:
+def server(home: Path, *arguments: str, **settings: Any) -> Iterator[ServerProcess]:
     """A server for the length of a ``with``."""
-    one = ServerProcess(home, *arguments)
+    one = ServerProcess(home, *arguments, **settings)
     try:
         yield one.start()
     finally:

@@ -58,14 +58,19 @@ class NvmlSim:
         new.write_text(textwrap.dedent(text).strip() + "\n")
         new.replace(self.state_file)
 
+    def variables(self, *, library: bool = True) -> dict[str, str]:
+        """What makes a process load the library, or (``library`` false) find none."""
+        variable = "DYLD_LIBRARY_PATH" if sys.platform == "darwin" else "LD_LIBRARY_PATH"
+        return {
+            "SWANGPU_NVML_SIM": str(self.state_file),
+            "SWANGPU_NVML_SIM_CALLS": str(self.calls_file),
+            variable: str(self.library.parent) if library else str(self.folder),
+        }
+
     def env(self, *, library: bool = True) -> dict[str, str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("COV", "PYTEST"))}
         env["PYTHONPATH"] = os.pathsep.join([str(SRC), str(SOURCE.parents[1])])
-        env["SWANGPU_NVML_SIM"] = str(self.state_file)
-        env["SWANGPU_NVML_SIM_CALLS"] = str(self.calls_file)
-        variable = "DYLD_LIBRARY_PATH" if sys.platform == "darwin" else "LD_LIBRARY_PATH"
-        env[variable] = str(self.library.parent) if library else str(self.folder)
-        return env
+        return {**env, **self.variables(library=library)}
 
     def run(self, script: str, *, library: bool = True, timeout_s: float = 60.0) -> str:
         """Run a script; what it prints. Anything that looks like a traceback in its log fails the test."""
