@@ -53,7 +53,7 @@ def body(command: Command, *, kind: str = "kernel", **more: Any) -> Json:
         "duration_s": command.duration_s,
         "pools": [command.pool] if command.pool else [],
         "on_ready": "notify" if command.notify else "hold",
-        "options": {"pid": str(os.getpid())} if kind == "kernel" else {},
+        "options": {"pid": str(os.getpid())},
         **more,
     }
 
