@@ -33,8 +33,10 @@ class LiveKernel:
         self.session_id = answer.json()["id"]
         self.id = answer.json()["kernel"]["id"]
 
-    async def connect(self) -> WebSocketClientConnection:
-        url = f"ws://127.0.0.1:{self.server.port}/api/kernels/{self.id}/channels?session_id={self.client_id}"
+    async def connect(self, client_id: str = "") -> WebSocketClientConnection:
+        """A connection; another ``client_id`` is another browser tab."""
+        client_id = client_id or self.client_id
+        url = f"ws://127.0.0.1:{self.server.port}/api/kernels/{self.id}/channels?session_id={client_id}"
         return await websocket_connect(HTTPRequest(url, headers={"Authorization": f"token {self.server.token}"}))
 
     def message(self, kind: str, content: dict[str, Any], channel: str = "shell") -> dict[str, Any]:

@@ -1,0 +1,183 @@
+"""Attached kernels on a real server: shares, restarts, pause and resume, other languages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from live_kernel import LiveKernel, collect
+from server_process import ServerProcess, eventually
+
+SHARE = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    one = ServerProcess(Path(tmp_path_factory.mktemp("gate")), "--SwanGpu.undo_s=0").start()
+    yield one
+    one.stop()
+
+
+def attached(server: ServerProcess, path: str, carry: str = "none", kernel_name: str = "python3"):  # type: ignore[no-untyped-def]
+    kernel = LiveKernel(server, path, kernel_name)
+    session = server.call("POST", "/sessions", {"flavor": "t4/time-4"}).json()
+    answer = server.call("POST", f"/sessions/{session['id']}/attach", {"path": path, "carry": carry})
+    assert answer.status_code == 200, answer.text
+    return kernel, answer.json()
+
+
+def test_a_restart_by_hand_keeps_the_share(server: ServerProcess) -> None:
+    kernel, session = attached(server, "restart.ipynb")
+    share = session["environment"]["CUDA_VISIBLE_DEVICES"]
+    assert share in kernel.run(SHARE)
+    with server.client() as client:
+        assert client.post(f"/api/kernels/{kernel.id}/restart").status_code == 200
+    assert share in kernel.run(SHARE)
+    server.call("DELETE", f"/sessions/{session['id']}")
+
+
+def test_shutting_a_kernel_down_is_noticed(server: ServerProcess) -> None:
+    kernel, session = attached(server, "gone.ipynb")
+    with server.client() as client:
+        client.delete(f"/api/kernels/{kernel.id}")
+    eventually(lambda: server.call("GET", f"/sessions/{session['id']}").json()["kernel_ids"] == [])
+    again = server.call("GET", f"/sessions/{session['id']}").json()
+    assert again["state"] == "active", "the share stays for a linger: a restart by hand takes a moment"
+    server.call("DELETE", f"/sessions/{session['id']}")
+
+
+def test_paused_cells_wait_in_order_and_go_on(server: ServerProcess) -> None:
+    kernel, session = attached(server, "paused.ipynb")
+    kernel.run("seen = []")
+    assert server.call("POST", f"/sessions/{session['id']}/pause").json()["state"] == "paused"
+
+    async def main() -> str:
+        socket = await kernel.connect()
+        first, second = kernel.code("seen.append(1); print('first', seen)"), kernel.code("seen.append(2); print(seen)")
+        await socket.write_message(json.dumps(first))
+        waiting = await collect(socket, first["header"]["msg_id"], lambda kinds: "stream" in kinds)
+        await socket.write_message(json.dumps(second))
+        # Whoever asks what kernel this is gets an answer meanwhile.
+        ask = kernel.message("kernel_info_request", {})
+        other = await kernel.connect("another-tab")
+        await other.write_message(json.dumps(ask))
+        await collect(other, ask["header"]["msg_id"], lambda kinds: "kernel_info_reply" in kinds)
+        other.close()
+        resumed = await asyncio.to_thread(server.call, "POST", f"/sessions/{session['id']}/resume")
+        assert resumed.json()["state"] == "active"
+        await collect(socket, second["header"]["msg_id"], lambda kinds: "execute_reply" in kinds)
+        socket.close()
+        return waiting
+
+    waiting = asyncio.run(asyncio.wait_for(main(), 30))
+    assert "Getting your GPU back" in waiting
+    assert kernel.run("print(seen)").strip() == "[1, 2]"
+    server.call("DELETE", f"/sessions/{session['id']}")
+
+
+def test_interrupt_while_waiting_ends_the_cell_and_loses_nothing(server: ServerProcess) -> None:
+    kernel, session = attached(server, "interrupted.ipynb")
+    kernel.run("precious = 42")
+    server.call("POST", f"/sessions/{session['id']}/pause")
+
+    async def main() -> str:
+        socket = await kernel.connect()
+        held = kernel.code("precious = 0")
+        await socket.write_message(json.dumps(held))
+        await collect(socket, held["header"]["msg_id"], lambda kinds: "stream" in kinds)
+
+        def interrupt() -> int:
+            with server.client() as client:
+                return client.post(f"/api/kernels/{kernel.id}/interrupt").status_code
+
+        assert await asyncio.to_thread(interrupt) == 204
+        out = await collect(socket, held["header"]["msg_id"], lambda kinds: "idle" in kinds)
+        socket.close()
+        return out
+
+    assert "KeyboardInterrupt" in asyncio.run(asyncio.wait_for(main(), 30))
+    server.call("POST", f"/sessions/{session['id']}/resume")
+    assert kernel.run("print(precious)").strip() == "42"
+    server.call("DELETE", f"/sessions/{session['id']}")
+
+
+def test_interrupt_while_running_reaches_the_kernel(server: ServerProcess) -> None:
+    kernel, session = attached(server, "running.ipynb")
+
+    async def main() -> str:
+        socket = await kernel.connect()
+        running = kernel.code("import time\nprint('on', flush=True)\ntime.sleep(60)")
+        await socket.write_message(json.dumps(running))
+        await collect(socket, running["header"]["msg_id"], lambda kinds: "stream" in kinds)
+
+        def interrupt() -> None:
+            with server.client() as client:
+                client.post(f"/api/kernels/{kernel.id}/interrupt")
+
+        await asyncio.to_thread(interrupt)
+        out = await collect(socket, running["header"]["msg_id"], lambda kinds: "idle" in kinds)
+        socket.close()
+        return out
+
+    assert "KeyboardInterrupt" in asyncio.run(asyncio.wait_for(main(), 30))
+    server.call("DELETE", f"/sessions/{session['id']}")
+
+
+def test_variables_are_carried_there_and_back(server: ServerProcess) -> None:
+    kernel = LiveKernel(server, "carried.ipynb")
+    kernel.run("x = [1, 2]; y = x; log = open('log.txt', 'w')")
+    preview = server.call("GET", "/kernels/preview", params={"path": "carried.ipynb"}).json()
+    assert {"x", "y"} <= set(preview["carried"])
+    assert [left["name"] for left in preview["left"]] == ["log"]
+    session = server.call("POST", "/sessions", {"flavor": "t4/time-4"}).json()
+    server.call("POST", f"/sessions/{session['id']}/attach", {"path": "carried.ipynb", "carry": "all"})
+    assert kernel.run("print(x is y, x)").strip() == "True [1, 2]"
+    server.call("DELETE", f"/sessions/{session['id']}")
+    eventually(lambda: server.call("GET", f"/sessions/{session['id']}").json()["state"] == "ended")
+    assert kernel.run("x.append(3); print(y)").strip() == "[1, 2, 3]"
+    assert kernel.run(SHARE).strip() == "None"
+
+
+def test_another_language(server: ServerProcess) -> None:
+    import subprocess
+    import sys
+
+    subprocess.run(
+        [sys.executable, "-m", "bash_kernel.install", "--user"],
+        env=server.environment(),
+        check=True,
+        capture_output=True,
+    )
+    kernel, session = attached(server, "shell.ipynb", kernel_name="bash")
+    assert kernel.run("echo share $CUDA_VISIBLE_DEVICES").strip() == (
+        f"share {session['environment']['CUDA_VISIBLE_DEVICES']}"
+    )
+    server.call("POST", f"/sessions/{session['id']}/pause")
+
+    async def main() -> str:
+        socket = await kernel.connect()
+        held = kernel.code("echo after the pause")
+        await socket.write_message(json.dumps(held))
+        await collect(socket, held["header"]["msg_id"], lambda kinds: "stream" in kinds)
+        await asyncio.to_thread(server.call, "POST", f"/sessions/{session['id']}/resume")
+        out = await collect(socket, held["header"]["msg_id"], lambda kinds: {"idle", "execute_reply"} <= kinds)
+        socket.close()
+        return out
+
+    assert "after the pause" in asyncio.run(asyncio.wait_for(main(), 30))
+    refused = LiveKernel(server, "shell2.ipynb", "bash")
+    other = server.call("POST", "/sessions", {"flavor": "t4/time-4"}).json()
+    answer = server.call("POST", f"/sessions/{other['id']}/attach", {"kernel_id": refused.id, "carry": "all"})
+    assert answer.json()["code"] == "carry_unsupported", "variables of bash would be lost unasked"
+    server.call("DELETE", f"/sessions/{session['id']}")
+    server.call("DELETE", f"/sessions/{other['id']}")
+
+
+def test_the_notebook_stores_nothing_of_ours(server: ServerProcess) -> None:
+    with server.client() as client:
+        model = client.get("/api/kernelspecs").json()
+        assert "swangpu" not in json.dumps(model), "a kernelspec of ours would end up in notebooks"
