@@ -67,6 +67,11 @@ class LiveKernel:
         cell.status = reply["content"]["status"]
         return cell
 
+    def after_restart(self) -> LiveKernel:
+        """Ask until it answers, as a notebook does: what is sent while a kernel restarts may be lost."""
+        self.client.wait_for_ready(60)
+        return self
+
     def complete(self, code: str) -> list[str]:
         reply = self.client.complete(code, len(code), reply=True, timeout=30)
         found: list[str] = reply["content"]["matches"]

@@ -124,7 +124,7 @@ def test_a_kernel_that_has_used_cuda_is_restarted_with_its_variables(live: Serve
     assert not live_sessions(live), "nothing is asked for before the person has chosen"
     kernel.run(f"%gpu get {FLAVOR} --carry")
     eventually(lambda: live_sessions(live)[0]["kernel_ids"] == [kernel.id])
-    eventually(lambda: kernel.run("print(data is same)").text.strip() == "True")
+    assert kernel.after_restart().run("print(data is same)").text.strip() == "True"
     assert kernel.run(DEVICES).text.strip() != "None"
     assert "goes back" in kernel.run("%gpu release").all
     all_given_back(live)
@@ -222,9 +222,9 @@ def test_rest(live: ServerProcess, kernel: LiveKernel) -> None:
     eventually(lambda: live.call("GET", f"/sessions/{session_id}").json()["kernel_ids"] == [kernel.id])
     session = live.call("GET", f"/sessions/{session_id}").json()
     uuid = session["shares"][0]["mig_uuid"] or session["shares"][0]["device_uuid"]
-    eventually(lambda: kernel.run(DEVICES).text.strip() == uuid)
+    assert kernel.after_restart().run(DEVICES).text.strip() == uuid
     assert free(live) == before - 1
     assert live.call("DELETE", f"/sessions/{session_id}").status_code == 200
     all_given_back(live)
-    eventually(lambda: kernel.run(DEVICES).text.strip() == "None")
+    assert kernel.after_restart().run(DEVICES).text.strip() == "None"
     assert free(live) == before
