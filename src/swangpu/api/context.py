@@ -23,6 +23,11 @@ class Elsewhere(Protocol):
     def token(self) -> str: ...
 
 
+async def nobody_at(path: str) -> str | None:
+    """A front door without notebooks of its own."""
+    return None
+
+
 @dataclass
 class ApiContext:
     """Given by ``server`` or ``hub``.
@@ -39,6 +44,8 @@ class ApiContext:
         Good for this API only: for kernels, the command line and other servers of the same person.
     token_owner : str
         Whom that token acts for.
+    kernel_at : callable
+        The kernel of this front door's own notebook at a path, asked before a call goes to another one.
     """
 
     place: Callable[[], Awaitable[Runtime | Elsewhere]]
@@ -49,6 +56,7 @@ class ApiContext:
     other_ends: Callable[[Session], list[tuple[float, str]]] = lambda session: []
     warnings: Callable[[Runtime], Mapping[str, Reason]] = lambda runtime: {}
     version: str = ""
+    kernel_at: Callable[[str], Awaitable[str | None]] = nobody_at
     #: when somebody last looked at the same offers, so that a view is counted once
     looked: dict[tuple[object, ...], float] = field(default_factory=dict)
 

@@ -18,8 +18,16 @@ REQUEST_HEADERS = ("Content-Type", "Accept", "Idempotency-Key", "Last-Event-ID")
 ANSWER_HEADERS = ("Content-Type", "Location", "Allow", "Cache-Control", "X-Accel-Buffering")
 
 
-async def forward(handler: Any, place: Elsewhere) -> None:
+async def forward(handler: Any, place: Elsewhere, body: bytes, query: str) -> None:
     """Do this call at the leader, and write what it answers as it comes.
+
+    Parameters
+    ----------
+    handler : RequestHandler
+    place : Elsewhere
+    body : bytes
+    query : str
+        Of the call there, which may name what only we know otherwise.
 
     Raises
     ------
@@ -27,7 +35,7 @@ async def forward(handler: Any, place: Elsewhere) -> None:
         The leader does not answer: it has just died, and one of us takes over in a moment.
     """
     request = handler.request
-    tail = request.uri[request.uri.index(BASE) :]
+    tail = request.path[request.path.index(BASE) :] + (f"?{query}" if query else "")
     headers = HTTPHeaders({h: request.headers[h] for h in REQUEST_HEADERS if h in request.headers})
     headers["Authorization"] = f"token {place.token}"
     started = False
@@ -50,7 +58,7 @@ async def forward(handler: Any, place: Elsewhere) -> None:
         place.url.rstrip("/") + tail,
         method=request.method,
         headers=headers,
-        body=request.body if request.method == "POST" else None,
+        body=body if request.method == "POST" else None,
         header_callback=head,
         streaming_callback=chunk,
         request_timeout=0 if "/stream" in request.path else 90,

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import msgspec
 from tornado import web
@@ -89,7 +90,7 @@ class ApiMixin(Base):
                 return
             place = await self.context.place()
             if not isinstance(place, Runtime):
-                await forward(self, place)
+                await forward(self, place, *await self._localized(body, query))
                 return
             call = Call(
                 context=self.context,
@@ -125,6 +126,21 @@ class ApiMixin(Base):
             allowed = await allowed
         if not allowed:
             raise Forbidden("You may not use GPUs here.", hint="Ask the operator of this server.")
+
+    async def _localized(self, body: Any, query: dict[str, Any]) -> tuple[bytes, str]:
+        """Body and query string with kernels for paths: elsewhere the same path may be another notebook."""
+        at = self.context.kernel_at
+        attach = body.attach if isinstance(body, wire.SessionRequest) else body
+        if isinstance(attach, wire.Attach) and attach.path is not None and attach.kernel_id is None:
+            kernel_id = await at(attach.path)
+            if kernel_id is not None:
+                attach.path, attach.kernel_id = None, kernel_id
+                return wire.encode(body), self.request.query
+        elif "path" in query and "kernel_id" not in query:
+            kernel_id = await at(query["path"])
+            if kernel_id is not None:
+                return self.request.body, urlencode({"kernel_id": kernel_id})
+        return self.request.body, self.request.query
 
     def _body(self, route: Route) -> Any:
         if route.body is None:

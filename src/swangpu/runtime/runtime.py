@@ -18,7 +18,7 @@ from ..broker.policy import Policy
 from ..broker.state import Changes
 from ..domain.sessions import Carry, Request, Session, SessionState
 from ..errors import Conflict, NotFound, Refused, SwanGpuError, Unavailable
-from ..ports import Backend, Clock, KernelHost, Ledger
+from ..ports import Backend, Clock, KernelHost, KernelInfo, Ledger
 from .clock import wait_at_most
 from .journal import Journal
 from .pools import PoolWatch
@@ -273,6 +273,10 @@ class Runtime:
             raise NotFound("There is no such kernel.", hint="Start the notebook's kernel first.", code="no_such_kernel")
         return await self.kernels.preview(kernel_id)
 
+    async def take_in(self, kernel: KernelInfo) -> None:
+        """Believe a kernel that says it is on a session, or take it off what it no longer has."""
+        await self._work.take_in(kernel)
+
     # -- watching ---------------------------------------------------------------------------------
 
     def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
@@ -381,15 +385,4 @@ class Runtime:
                 if kernel_id not in there:
                     await self.handle(ev.KernelGone(session.id, kernel_id))
         for kernel in there.values():
-            if kernel.session_id is None:
-                continue
-            found = self.broker.state.sessions.get(kernel.session_id)
-            if found is not None and found.shares:
-                await self.handle(ev.KernelAttached(found.id, kernel.kernel_id, kernel.path))
-                if found.state is SessionState.PAUSED:
-                    await self.kernels.gate(kernel.kernel_id, True, "Getting your GPU back …")
-                await self.handle(ev.ActivityReported(found.id, kernel.execution_state == "busy"))
-            else:
-                # A kernel on shares that nobody holds: take it off before they are given to somebody else.
-                with contextlib.suppress(SwanGpuError):
-                    await self.kernels.detach(kernel.kernel_id, kernel.session_id, Carry.NONE)
+            await self.take_in(kernel)

@@ -7,6 +7,7 @@ sessions side by side. What fails is reported to the broker, which decides what 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from ..broker import commands as cmd
 from ..broker import events as ev
 from ..domain.sessions import Carry, Session, SessionState
 from ..errors import Conflict, LedgerUnavailable, NotFound, SwanGpuError
-from ..ports import Backend, KernelHost, StartSpec
+from ..ports import Backend, KernelHost, KernelInfo, StartSpec
 
 if TYPE_CHECKING:
     from ..broker.state import BrokerState
@@ -126,6 +127,27 @@ class Work:
             path = next((k.path for k in self.kernels.kernels() if k.kernel_id == kernel_id), None)
             await self.report(ev.KernelAttached(session.id, kernel_id, path))
 
+    async def take_in(self, kernel: KernelInfo) -> None:
+        """Believe a kernel that says it is on a session, or take it off what that no longer has.
+
+        Raises
+        ------
+        LedgerUnavailable
+        """
+        if self.kernels is None or kernel.session_id is None:
+            return
+        found = self._state().sessions.get(kernel.session_id)
+        if found is None or not found.shares:
+            # A kernel on shares that nobody holds: take it off before they are given to somebody else.
+            with contextlib.suppress(SwanGpuError):
+                await self.kernels.detach(kernel.kernel_id, kernel.session_id, Carry.NONE)
+            return
+        await self._report_once(ev.KernelAttached(found.id, kernel.kernel_id, kernel.path))
+        if found.state is SessionState.PAUSED:
+            with contextlib.suppress(SwanGpuError):
+                await self.kernels.gate(kernel.kernel_id, True, "Getting your GPU back …")
+        await self._report_once(ev.ActivityReported(found.id, kernel.execution_state == "busy"))
+
     # -- one session's commands, in order ---------------------------------------------------------
 
     async def _drain(self, session_id: str, queue: asyncio.Queue[cmd.Command]) -> None:
@@ -210,7 +232,7 @@ class Work:
                 await asyncio.wait_for(self.kernels.detach(kernel_id, session_id, carry), DETACH_TIMEOUT_S)
             except NotFound:
                 return
-            except (Conflict, TimeoutError, asyncio.TimeoutError) as error:
+            except (SwanGpuError, TimeoutError, asyncio.TimeoutError) as error:
                 log.info("Detaching kernel %s with carry=%s: %s", kernel_id, carry.value, error)
             else:
                 return

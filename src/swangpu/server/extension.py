@@ -20,6 +20,7 @@ from ..api.handlers import handlers_for
 from ..broker.policy import Policy
 from ..domain.sessions import Session
 from ..kernels.provisioner import make_default
+from . import internal
 from .files import RuntimeFile
 from .paths import local_runtime_dir
 from .service import Service, Settings
@@ -83,8 +84,10 @@ class SwanGpu(ExtensionApp):
             other_ends=self._other_ends,
             warnings=lambda runtime: self._service.warnings() if self._service is not None else {},
             version=__version__,
+            kernel_at=self._kernel_at,
         )
         self.handlers.extend(handlers_for(APIHandler, context))
+        self.handlers.extend(internal.handlers_for(self._token, self._made))
         self.provisioner_finding = make_default()
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
@@ -92,8 +95,8 @@ class SwanGpu(ExtensionApp):
         self._file = RuntimeFile(serverapp, self._token)
         self._file.write()
         service = await self._made()
-        if await service.adopt_kernels():
-            await service.place()
+        service.publish()
+        await service.adopt_kernels()
 
     async def stop_extension(self) -> None:
         """Leave kernels on GPUs running: the next server finds them."""
@@ -106,6 +109,9 @@ class SwanGpu(ExtensionApp):
 
     async def _place(self) -> Any:
         return await (await self._made()).place()
+
+    async def _kernel_at(self, path: str) -> str | None:
+        return await (await self._made()).kernel_at(path)
 
     async def _made(self) -> Service:
         async with self._making:

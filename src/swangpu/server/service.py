@@ -8,21 +8,23 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..broker import events as ev
 from ..broker.commands import Notify
 from ..broker.placement import free_shares
 from ..broker.policy import Policy
 from ..domain.sessions import Reason, Session, SessionState
-from ..errors import Unavailable
-from ..ports import GpuDriver, KernelHost
+from ..errors import SwanGpuError, Unavailable
+from ..ports import GpuDriver, KernelInfo
 from ..runtime import Runtime, SystemClock
 from .election import Election, Leader
+from .neighbours import Neighbourhood
 from .paths import ledger_path
+from .peers import PeerKernelHost, WatchedKernels
 
 if TYPE_CHECKING:
     from ..backends.flavors import LocalPoolConfig
@@ -57,13 +59,6 @@ class Settings:
     pool: LocalPoolConfig | None = None
 
 
-class WatchedKernels(KernelHost, Protocol):
-    """A kernel host that tells what happens."""
-
-    on_gone: Callable[[str, str], None]
-    on_activity: Callable[[str, bool], None]
-
-
 class Service:
     """This server's part: the leader's broker, or the way to it.
 
@@ -71,17 +66,27 @@ class Service:
     ----------
     settings : Settings
     kernels : KernelHost
+        This server's own.
+
+    Attributes
+    ----------
+    kernels : KernelHost
+        Those of all servers of this user.
     """
 
     def __init__(self, settings: Settings, kernels: WatchedKernels) -> None:
         self.settings = settings
-        self.kernels = kernels
+        self._near = Neighbourhood(settings.runtime_dir / "servers", settings.url, settings.token)
+        self.kernels = PeerKernelHost(
+            kernels, self._near, leading=lambda: self._runtime is not None, leader=self._leader
+        )
         self._election = Election(settings.runtime_dir)
         self._runtime: Runtime | None = None
         self._sampler: Sampler | None = None
         self._driver: GpuDriver | None = None
         self._starting = asyncio.Lock()
         self._takeover: asyncio.Task[None] | None = None
+        self._standing_by: asyncio.Task[None] | None = None
         self._withdraw: Callable[[], None] | None = None
         self._closed = False
         #: replaced as a whole, never changed: it is read on other threads
@@ -121,23 +126,44 @@ class Service:
                 )
             return leader
 
+    def publish(self) -> None:
+        """Let the user's other servers on this host find us and our kernels."""
+        self._near.publish()
+
     def warnings(self) -> Mapping[str, Reason]:
         """By session id: what its person should know now, beside what the broker knows."""
         return self._watch.warnings if self._watch is not None else {}
 
-    async def adopt_kernels(self) -> bool:
-        """Take over the kernels that outlived an earlier server; whether there are any on a share."""
-        adopt = getattr(self.kernels, "adopt", None)
-        if adopt is None:
-            return False
-        return bool(await adopt())
+    async def adopt_kernels(self) -> None:
+        """Take over the kernels that outlived an earlier server; see to those that are on a share."""
+        if await self.kernels.adopt():
+            await self.place()
+            self.kernels.announce()
+
+    def stand_by(self) -> None:
+        """Take over if the leader dies, also when nobody ever asks here."""
+
+        async def ask() -> None:
+            with contextlib.suppress(Unavailable):
+                await self.place()
+
+        if self._runtime is None and self._takeover is None and self._standing_by is None:
+            self._standing_by = asyncio.create_task(ask())
+
+    async def kernel_at(self, path: str) -> str | None:
+        """The kernel of the notebook that has this path here: another server may have the same path for another."""
+        await self.kernels.local.refresh()
+        return self.kernels.local.find(path)
 
     async def close(self) -> None:
         """Leave kernels and work running; let another server of this user lead."""
         self._closed = True
-        if self._takeover is not None:
-            self._takeover.cancel()
-            await asyncio.gather(self._takeover, return_exceptions=True)
+        self._near.withdraw()
+        for task in (self._takeover, self._standing_by):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await self.kernels.close()
         if self._withdraw is not None:
             self._withdraw()
         if self._runtime is not None:
@@ -152,6 +178,10 @@ class Service:
         self._election.resign()
 
     # -- inside -----------------------------------------------------------------------------------
+
+    async def _leader(self) -> tuple[str, str] | None:
+        place = await self.place()
+        return None if isinstance(place, Runtime) else (place.url, place.token)
 
     async def _take_over(self) -> None:
         """A follower waits for the leader to go, and then starts from the ledger."""
@@ -192,6 +222,8 @@ class Service:
         telemetry = SiteTelemetry(self._sampler, holding)
         runtime.telemetry = telemetry
         try:
+            # an earlier leader's kernels may have outlived it, and would be taken for gone
+            await self.kernels.adopt()
             await runtime.start()
         except BaseException:
             telemetry.close()
@@ -219,11 +251,26 @@ class Service:
     def _listen(self, runtime: Runtime) -> None:
         """What happens to kernels becomes events."""
 
-        def tell(event: ev.Event) -> None:
-            task = asyncio.ensure_future(runtime.report(event))
+        def start(work: Coroutine[Any, Any, None]) -> None:
+            task = asyncio.ensure_future(work)
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
+        def tell(event: ev.Event) -> None:
+            start(runtime.report(event))
+
+        async def take_in(kernel: KernelInfo) -> None:
+            # what cannot be done now is found again by the next look
+            with contextlib.suppress(SwanGpuError):
+                await runtime.take_in(kernel)
+
+        def found(kernel: KernelInfo) -> None:
+            session = runtime.broker.state.sessions.get(kernel.session_id or "")
+            # what ends is being taken off its shares already, and what is known needs no word
+            if session is None or not (kernel.kernel_id in session.kernel_ids or session.state is SessionState.ENDING):
+                start(take_in(kernel))
+
+        self.kernels.on_found = found
         self.kernels.on_gone = lambda kernel_id, session_id: tell(ev.KernelGone(session_id, kernel_id))
         self.kernels.on_activity = lambda session_id, busy: tell(ev.ActivityReported(session_id, busy))
 
