@@ -70,6 +70,12 @@ function PoolView({ pool, alone }: { pool: Pool; alone: boolean }): JSX.Element 
           ))}
         </ul>
       )}
+      {pool.reason && (
+        <p className="jp-Gpu-note">
+          {words.away(pool)}
+          {pool.hint ? ` ${pool.hint}` : ''}
+        </p>
+      )}
     </div>
   );
 }
