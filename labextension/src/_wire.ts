@@ -113,7 +113,7 @@ export interface FlavorView {
   currency: string | null;
 }
 
-/** `event: hello`, the first event of a stream: `snapshot` true when what follows is a snapshot, not a continuation. */
+/** `event: hello`, the first of a stream: `snapshot` is false when it continues from `Last-Event-ID`. */
 export interface Hello {
   epoch: string;
   snapshot: boolean;

@@ -211,8 +211,10 @@ class Client:
         headers = {"Idempotency-Key": key or secrets.token_hex(16)}
         return self._call("POST", "/sessions", wire.SessionView, body=request, headers=headers, timeout_s=30.0)
 
-    def release(self, session_id: str) -> wire.SessionView:
-        return self._call("DELETE", _path(session_id), wire.SessionView, timeout_s=30.0)
+    def release(self, session_id: str, undo: bool = True) -> wire.SessionView:
+        """Give it back; without ``undo`` at once, as for a command that has ended."""
+        path = _path(session_id) + ("" if undo else "?undo=false")
+        return self._call("DELETE", path, wire.SessionView, timeout_s=30.0)
 
     def claim(self, session_id: str) -> wire.SessionView:
         """Take what is held, without a kernel; waits until it has started."""

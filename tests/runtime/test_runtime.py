@@ -250,3 +250,21 @@ def test_a_restart_from_a_snapshot_is_the_same() -> None:
         await site.runtime.stop()
 
     asyncio.run(main())
+
+
+def test_a_session_whose_attach_failed_goes_back_after_the_linger() -> None:
+    async def test(site: Site) -> None:
+        session = await site.runtime.request("alice", WHOLE)
+
+        async def refuse(*args: object) -> None:
+            raise Conflict("A cell is running.", code="kernel_busy")
+
+        site.kernels.attach = refuse  # type: ignore[method-assign]
+        with pytest.raises(Conflict, match="A cell is running"):
+            await site.runtime.attach(session.id, "fit", None)
+        assert site.runtime.session(session.id).state is SessionState.ACTIVE
+        site.clock.time += 61
+        await site.runtime.handle(ev.Ticked())
+        assert (await until(site, session.id, SessionState.ENDED)).shares == ()
+
+    run(test)

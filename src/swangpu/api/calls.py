@@ -131,7 +131,7 @@ async def get_session(call: Call) -> wire.SessionView:
 
 async def delete_session(call: Call) -> wire.SessionView:
     session = call.session()
-    await call.runtime.handle(ev.Released(session.id))
+    await call.runtime.handle(ev.Released(session.id, undoable=call.query.get("undo", "true") == "true"))
     return call.view(session)
 
 

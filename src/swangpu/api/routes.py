@@ -56,6 +56,9 @@ _MEMORY = Parameter("memory_bytes", float, "Memory that is needed, in bytes.", 0
 _BY = Parameter("by", str, "What to group by.", choices=tuple(COLUMNS))
 _FROM = Parameter("from", float, "Unix seconds.", 0, 1e11)
 _TO = Parameter("to", float, "Unix seconds.", 0, 1e11)
+_UNDO = Parameter(
+    "undo", str, "Whether it can be undone for a while; a command's share need not.", choices=("true", "false")
+)
 _KINDS = ("kernel", "cluster", "job", "server")
 
 _OFFERS = (
@@ -99,7 +102,15 @@ ROUTES: tuple[Route, ...] = (
         refusals=(404, 409, 422),
     ),
     Route("GET", "/sessions/{id}", "One session.", wire.SessionView, calls.get_session, refusals=(404,)),
-    Route("DELETE", "/sessions/{id}", "Give it back.", wire.SessionView, calls.delete_session, refusals=(404,)),
+    Route(
+        "DELETE",
+        "/sessions/{id}",
+        "Give it back.",
+        wire.SessionView,
+        calls.delete_session,
+        query=(_UNDO,),
+        refusals=(404,),
+    ),
     Route(
         "POST",
         "/sessions/{id}/attach",

@@ -134,8 +134,9 @@ class Api:
     def create(self, body: Json, key: str) -> Json:
         return self.call("POST", "/sessions", body, headers={"Idempotency-Key": key}, timeout_s=30.0)
 
-    def release(self, session_id: str) -> Json:
-        return self.call("DELETE", _session(session_id), timeout_s=30.0)
+    def release(self, session_id: str, undo: bool = True) -> Json:
+        """Give it back; without ``undo`` at once, as for a command that has ended."""
+        return self.call("DELETE", _session(session_id) + ("" if undo else "?undo=false"), timeout_s=30.0)
 
     def claim(self, session_id: str) -> Json:
         return self.call("POST", _session(session_id, "claim"), timeout_s=CLAIM_TIMEOUT_S)

@@ -92,7 +92,7 @@ def main() -> None:
     deadline, pause_s = time.monotonic() + PATIENCE_S, 0.2
     while time.monotonic() < deadline:
         try:
-            api.release(orders["session_id"])
+            api.release(orders["session_id"], undo=False)
         except ApiError as error:
             if error.status and error.status < 500:
                 return

@@ -123,7 +123,7 @@ def wait(
 def give_up(api: Api, session_id: str) -> None:
     """Give a session back while something else is being reported."""
     with contextlib.suppress(ApiError):
-        api.release(session_id)
+        api.release(session_id, undo=False)
 
 
 def here(session: Json) -> bool:
@@ -208,7 +208,7 @@ class Holding:
         if guard is None:
             return
         with contextlib.suppress(ApiError):
-            self._api.release(self.session["id"])
+            self._api.release(self.session["id"], undo=False)
             guard.dismiss()
             return
         guard.abandon()

@@ -116,6 +116,8 @@ class Relay:
     def close(self) -> None:
         """Close all, giving what is on its way to clients a moment."""
         self.inner["iopub"].disable_monitor()
+        # as long as any socket is open the context does not end, and with it the agent
+        self.monitor.close(0)
         for socket in self.inner.values():
             socket.close(0)
         for socket in self.outer.values():

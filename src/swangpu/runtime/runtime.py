@@ -210,7 +210,12 @@ class Runtime:
                 )
         session = await self.claim(session_id)
         if kernel_id not in session.kernel_ids:
-            await self._work.attach(session, kernel_id, carry, in_place=in_place)
+            try:
+                await self._work.attach(session, kernel_id, carry, in_place=in_place)
+            except SwanGpuError as error:
+                # The claim stands; without a kernel the session goes back after the linger, not at its lease's end.
+                await self.report(ev.AttachFailed(session_id, error.code, error.detail))
+                raise
         return self.session(session_id)
 
     async def claim(self, session_id: str) -> Session:
