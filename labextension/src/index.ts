@@ -45,11 +45,14 @@ function activate(
 
   const actions = new Actions(api, model, path => notebooks.ensureKernel(path));
   const offering = new Offering(model, () => actions.look());
-  const notebooks = new Notebooks(tracker, serviceManager.contents, model, () => offering.ask());
+  const notebooks = new Notebooks(tracker, serviceManager.contents, serviceManager.sessions, model, () =>
+    offering.ask()
+  );
   const tools: Tools = {
     model,
     actions,
     words,
+    pathOf: session => notebooks.pathOfSession(session),
     openNotebook: path => void commands.execute('docmanager:open', { path })
   };
 
@@ -69,8 +72,9 @@ function activate(
   new Notifier(model, actions, words, () => settings.notifications);
   model.onNotice(notice => {
     const session = model.state.sessions?.find(s => s.id === notice.session_id);
-    if (notice.code === 'lease_ends' && settings.saveBeforeEnd && session?.path) {
-      void notebooks.save([session.path]);
+    const path = session ? notebooks.pathOfSession(session) : null;
+    if (notice.code === 'lease_ends' && settings.saveBeforeEnd && path !== null) {
+      void notebooks.save([path]);
     }
   });
   addCommands({ app, palette, panel, model, actions, words });

@@ -1,7 +1,12 @@
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
-import type { Contents } from '@jupyterlab/services';
+import type { Contents, Session } from '@jupyterlab/services';
 
+import type { SessionView } from './_wire';
 import type { Model, Notebook } from './model';
+
+const UNSETTLED = new Set(['starting', 'restarting', 'autorestarting', 'unknown']);
+/** A kernel that has been restarted needs about that long until it listens. */
+const SETTLE_MS = 1000;
 
 /** Keeps the model told of the notebook in front, and saves and starts notebooks for it. */
 export class Notebooks {
@@ -10,11 +15,38 @@ export class Notebooks {
   constructor(
     private readonly tracker: INotebookTracker | null,
     private readonly contents: Contents.IManager,
+    private readonly sessions: Session.IManager,
     private readonly model: Model,
     private readonly changed: () => void
   ) {
     tracker?.currentChanged.connect((_, panel) => this.follow(panel));
     this.follow(tracker?.currentWidget ?? null);
+    let before = '';
+    model.subscribe(() => {
+      const ids = (model.state.sessions ?? []).flatMap(session => [...session.kernel_ids, session.state]);
+      if (ids.join() !== before) {
+        const concerned = new Set([...before.split(','), ...ids]);
+        before = ids.join();
+        window.setTimeout(() => void this.greet(concerned).catch(() => undefined), SETTLE_MS);
+      }
+    });
+  }
+
+  /** A session's notebook: Jupyter knows it by its name of today, our server by the one it had. */
+  pathOfSession(session: SessionView): string | null {
+    const open = this.tracker?.find(panel => {
+      const id = panel.sessionContext.session?.kernel?.id;
+      return id !== undefined && session.kernel_ids.includes(id);
+    });
+    if (open) {
+      return this.pathOf(open.context.path);
+    }
+    for (const running of this.sessions.running()) {
+      if (running.kernel && session.kernel_ids.includes(running.kernel.id)) {
+        return running.path;
+      }
+    }
+    return session.path;
   }
 
   /** Save every open notebook of these paths that has unsaved changes. */
@@ -26,6 +58,21 @@ export class Notebooks {
         .filter(({ context }) => paths.includes(this.pathOf(context.path)) && context.model.dirty && !context.model.readOnly)
         .map(({ context }) => context.save())
     );
+  }
+
+  /**
+   * Connect anew to the kernels of sessions that have been restarted. A restart that the server makes is not one
+   * that the notebook has asked for: it would show "Starting" until the next cell runs.
+   */
+  private async greet(ids: ReadonlySet<string>): Promise<void> {
+    const panels: NotebookPanel[] = [];
+    this.tracker?.forEach(panel => panels.push(panel));
+    for (const { sessionContext } of panels) {
+      const kernel = sessionContext.session?.kernel;
+      if (kernel && ids.has(kernel.id) && UNSETTLED.has(kernel.status)) {
+        await kernel.reconnect();
+      }
+    }
   }
 
   /** The kernel of a notebook, started where there is none. */

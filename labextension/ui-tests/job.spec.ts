@@ -1,18 +1,9 @@
 import { expect, type IJupyterLabPageFixture, test } from '@jupyterlab/galata';
 
-import { PanelOnPage, Rest, SLICE, SLICE_TITLE } from './panel';
+import { newNotebook, PanelOnPage, Rest, SLICE, SLICE_TITLE } from './panel';
 
 const WHERE = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])";
 const COMPUTE = 'import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end:\n    sum(range(10_000))';
-
-async function newNotebook(page: IJupyterLabPageFixture, name: string): Promise<void> {
-  await page.notebook.createNew(name);
-  await expect(page.locator('.jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator')).toHaveAttribute(
-    'data-status',
-    'idle',
-    { timeout: 30_000 }
-  );
-}
 
 /** What the last cell printed after it has run. */
 async function printed(page: IJupyterLabPageFixture, code: string): Promise<string> {
@@ -30,7 +21,7 @@ test('the whole job: see, get, compute, queue, start, give back', async ({ page,
   test.setTimeout(240_000);
   const panel = new PanelOnPage(page);
   const rest = new Rest(request);
-  await newNotebook(page, 'fit.ipynb');
+  await newNotebook(page, tmpPath, 'fit.ipynb');
   await page.notebook.save();
   const file = async (): Promise<unknown> => {
     const answer = await request.get(`/api/contents/${tmpPath}/fit.ipynb`);
@@ -42,7 +33,7 @@ test('the whole job: see, get, compute, queue, start, give back', async ({ page,
   await test.step('the panel shows where a GPU can be had', async () => {
     const free = await rest.free(SLICE);
     expect(free).toBeGreaterThan(1);
-    await expect(panel.root.locator('.jp-Gpu-offer').first()).toContainText(`${SLICE_TITLE}`);
+    await expect(panel.root.locator('.jp-Gpu-offer').first()).toContainText(SLICE_TITLE);
     await expect(panel.root.locator('.jp-Gpu-offer').first()).toContainText('free now');
     await expect(panel.root).toContainText('simulated');
     await panel.expectAccessible();
@@ -82,7 +73,7 @@ test('the whole job: see, get, compute, queue, start, give back', async ({ page,
 
   await test.step('more than there is: queued with a place, ready on release, started', async () => {
     const others = await rest.fill(SLICE);
-    await newNotebook(page, 'gan.ipynb');
+    await newNotebook(page, tmpPath, 'gan.ipynb');
     const offer = panel.root.locator('.jp-Gpu-offer', { hasText: SLICE_TITLE });
     await expect(offer).not.toContainText('free now', { timeout: 20_000 });
     await offer.getByRole('button').click();

@@ -1,6 +1,6 @@
 import { expect, test } from '@jupyterlab/galata';
 
-import { PanelOnPage, Rest } from './panel';
+import { newNotebook, PanelOnPage, Rest } from './panel';
 
 test('without a notebook the panel says what to do next', async ({ page }) => {
   const panel = new PanelOnPage(page);
@@ -11,9 +11,9 @@ test('without a notebook the panel says what to do next', async ({ page }) => {
   await panel.expectAccessible();
 });
 
-test('it can be read in the dark and at 280 px', async ({ page }) => {
+test('it can be read in the dark and at 280 px', async ({ page, tmpPath }) => {
   const panel = new PanelOnPage(page);
-  await page.notebook.createNew('fit.ipynb');
+  await newNotebook(page, tmpPath, 'fit.ipynb');
   await panel.open();
   await page.sidebar.setWidth(281, 'left');
   await expect(panel.root.locator('.jp-Gpu-offer').first()).toBeVisible();
@@ -28,9 +28,9 @@ test('it can be read in the dark and at 280 px', async ({ page }) => {
   await page.theme.setLightTheme();
 });
 
-test('it can be used with the keyboard alone', async ({ page, request }) => {
+test('it can be used with the keyboard alone', async ({ page, request, tmpPath }) => {
   const panel = new PanelOnPage(page);
-  await page.notebook.createNew('keys.ipynb');
+  await newNotebook(page, tmpPath, 'keys.ipynb');
   await page.evaluate(() => window.jupyterapp.commands.execute('swangpu:get'));
   await expect(panel.root.getByLabel('GPU memory needed at least')).toBeVisible();
   await expect(panel.button(/^Get A100 slice, 10 GB/)).toBeVisible();

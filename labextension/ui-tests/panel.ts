@@ -1,4 +1,5 @@
 import AxeBuilder from '@axe-core/playwright';
+import type { IJupyterLabPageFixture } from '@jupyterlab/galata';
 import { type APIRequestContext, expect, type Locator, type Page } from '@playwright/test';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,6 +12,28 @@ const pictures = process.env.SWANGPU_SCREENSHOTS ?? join(results, 'screens');
 
 export const SLICE = 'a100-40gb/2g.10gb';
 export const SLICE_TITLE = 'A100 slice, 10 GB';
+
+const notebook = {
+  cells: [{ cell_type: 'code', id: 'first', source: '', metadata: {}, outputs: [], execution_count: null }],
+  metadata: { kernelspec: { display_name: 'Python 3 (ipykernel)', language: 'python', name: 'python3' } },
+  nbformat: 4,
+  nbformat_minor: 5
+};
+
+/** A Python notebook with one empty cell, open and with its kernel ready. */
+export async function newNotebook(page: IJupyterLabPageFixture, folder: string, name: string): Promise<void> {
+  await page.contents.uploadContent(JSON.stringify(notebook), 'text', `${folder}/${name}`);
+  await page.evaluate(
+    async path => {
+      await window.jupyterapp.commands.execute('docmanager:open', { path });
+    },
+    `${folder}/${name}`
+  );
+  await expect(page.locator('.jp-NotebookPanel:visible')).toHaveCount(1);
+  expect(await page.notebook.activate(name)).toBe(true);
+  const indicator = page.locator('.jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator');
+  await expect(indicator).toHaveAttribute('data-status', 'idle', { timeout: 30_000 });
+}
 
 /** The panel as a person sees it. */
 export class PanelOnPage {

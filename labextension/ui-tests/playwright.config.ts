@@ -33,6 +33,7 @@ const config: PlaywrightTestConfig = {
     storageState,
     extraHTTPHeaders: { Authorization: `token ${token}` },
     viewport: { width: 1280, height: 900 },
+    actionTimeout: 20_000,
     trace: 'off',
     video: 'off', // it would need a program that only Playwright's own browsers bring
     launchOptions: {

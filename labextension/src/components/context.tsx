@@ -1,5 +1,6 @@
 import { createContext, useContext, useEffect, useState, useSyncExternalStore } from 'react';
 
+import type { SessionView } from '../_wire';
 import type { Actions } from '../actions';
 import type { Model, State } from '../model';
 import type { Words } from '../words';
@@ -9,6 +10,8 @@ export interface Tools {
   model: Model;
   actions: Actions;
   words: Words;
+  /** The notebook of a session, by the name that it has now. */
+  pathOf: (session: SessionView) => string | null;
   openNotebook: (path: string) => void;
 }
 

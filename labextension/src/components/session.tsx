@@ -108,13 +108,13 @@ function Buttons({ session }: { session: SessionView }): JSX.Element {
 }
 
 export function SessionCard({ session }: { session: SessionView }): JSX.Element {
-  const { actions, openNotebook, words } = useTools();
+  const { actions, openNotebook, pathOf, words } = useTools();
   const { explanations, problems } = useModel();
   const now = useNow(session.state === 'ending' || session.state === 'ready' ? 1000 : 10_000);
   const { trans } = words;
   const state = words.state(session, now);
   const why = explanations[session.id];
-  const { path } = session;
+  const path = pathOf(session);
   return (
     <li className={`jp-Gpu-session jp-mod-${session.state}`}>
       <div className="jp-Gpu-row">
