@@ -2,6 +2,11 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 
 const GB = 1e9;
 
+/** A number and its unit stay on one line. */
+function glued(text: string): string {
+  return text.replace(/ /g, '\u00a0');
+}
+
 /** Numbers with units, in the language of the page. */
 export class Format {
   constructor(
@@ -17,33 +22,33 @@ export class Format {
   }
 
   memory(bytes: number): string {
-    return this.trans.__('%1 GB', this.gigabytes(bytes));
+    return glued(this.trans.__('%1 GB', this.gigabytes(bytes)));
   }
 
   memoryOf(used: number, total: number): string {
-    return this.trans.__('%1 of %2 GB', this.gigabytes(used), this.gigabytes(total));
+    return glued(this.trans.__('%1 of %2 GB', this.gigabytes(used), this.gigabytes(total)));
   }
 
   percent(value: number): string {
-    return this.trans.__('%1 %', Math.round(value));
+    return glued(this.trans.__('%1 %', Math.round(value)));
   }
 
   /** `45 s`, `14 min`, `1 h 30 min`, `2 days`. */
   duration(seconds: number): string {
     if (seconds < 90) {
-      return this.trans.__('%1 s', Math.max(0, Math.round(seconds)));
+      return glued(this.trans.__('%1 s', Math.max(0, Math.round(seconds))));
     }
     const minutes = Math.round(seconds / 60);
     if (minutes < 60) {
-      return this.trans.__('%1 min', minutes);
+      return glued(this.trans.__('%1 min', minutes));
     }
     if (minutes < 48 * 60) {
       const hours = Math.floor(minutes / 60);
       const rest = minutes % 60;
-      return rest ? this.trans.__('%1 h %2 min', hours, rest) : this.trans.__('%1 h', hours);
+      return glued(rest ? this.trans.__('%1 h %2 min', hours, rest) : this.trans.__('%1 h', hours));
     }
     const days = Math.round(minutes / 60 / 24);
-    return this.trans._n('%1 day', '%1 days', days);
+    return glued(this.trans._n('%1 day', '%1 days', days));
   }
 
   /** What is left of a countdown, rounded up and calm: it changes once a minute until the last one. */

@@ -123,7 +123,7 @@ export class Words {
   cause(cause: Ends['cause']): string {
     switch (cause) {
       case 'lease':
-        return this.trans.__('end of the lease');
+        return this.trans.__('end of lease');
       case 'claim_window':
         return this.trans.__('not started in time');
       case 'server_idle_limit':

@@ -154,7 +154,7 @@ export function SessionCard({ session }: { session: SessionView }): JSX.Element 
         </div>
         <Buttons session={session} />
       </div>
-      {why && <Why explanation={why} now={now} />}
+      {why && session.state === 'queued' && <Why explanation={why} now={now} />}
       <Trouble problem={problems[session.id]} />
     </li>
   );
