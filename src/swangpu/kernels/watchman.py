@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from swangpu.kernels.backlog import Backlog
 from swangpu.kernels.desk import Desk
 from swangpu.kernels.gate import Gate, Verdict
 from swangpu.kernels.messages import Message, Scribe
-from swangpu.kernels.relay import Relay, receive
+from swangpu.kernels.relay import CHANNELS, Relay, receive
+from swangpu.kernels.voice import Voice
 
 __all__ = ["Watchman"]
 
@@ -24,8 +27,15 @@ __all__ = ["Watchman"]
 BURST = 64
 #: how long a kernel that was told to end may take before it is killed, in seconds
 TERM_GRACE_S = 5.0
-#: how long what a kernel said last is still read after it has ended, in seconds
+#: how long what a kernel said last is still read after it has ended, in seconds: in all, and without a word
 LAST_WORDS_S = 0.3
+SILENCE_MS = 20
+#: how long a client that came back has to connect its other sockets before it is told what it missed, in seconds
+SETTLE_S = 0.15
+#: how long a kernel goes on without any server before it gives its GPU back, in seconds
+ALONE_LIMIT_S = 24 * 3600.0
+#: what a client waits for, however long it was away
+AWAITED = frozenset({"execute_reply", "input_request"})
 
 
 class Watchman:
@@ -36,29 +46,35 @@ class Watchman:
     record_path : Path
         The record that the provisioner wrote; completed here with both processes.
     kernel_pid : int
+        The leader of its own process group.
     wake : int
         The file descriptor to which Python writes the numbers of signals.
     """
 
     def __init__(self, record_path: Path, kernel_pid: int, wake: int) -> None:
+        self._kernel_pid = kernel_pid
         record = registry.read(record_path)
         if record is None:
-            os.kill(kernel_pid, signal.SIGKILL)
+            self._signal_kernel(signal.SIGKILL)
             raise SystemExit("the agent's record cannot be read")
         self._record_path = record_path
-        self._kernel_pid = kernel_pid
         self._wake = wake
         self._gate = Gate()
         self._backlog = Backlog()
         self._scribe = Scribe(record["outer"]["key"].encode(), record["outer"].get("signature_scheme", "hmac-sha256"))
+        self._voice = Voice(self._scribe, self._publish, self._to_client)
         self._relay = Relay(record["outer"], record["inner"])
         self._desk = Desk(Path(record["socket"]), self._answer)
         self._subscribed: set[bytes] = set()
-        #: nobody listens, or only those who never ask: what the kernel says is kept for who comes back
+        #: the last server went away, and no client of its has come back: what the kernel says is kept for them
         self._outage = False
+        self._replay_for: bytes | None = None
         self._kernel_info: dict[str, Any] | None = None
         self._waiting: list[tuple[str, list[bytes]]] = []
-        self._kill_at: float | None = None
+        self._alone_limit_s = float(record.get("alone_limit_s") or ALONE_LIMIT_S)
+        #: what is to be done when (monotonic seconds), by name
+        self._due: dict[str, float] = {"alone": time.monotonic() + self._alone_limit_s}
+        self._status: int | None = None
         record.update(
             agent_pid=os.getpid(),
             agent_start=registry.process_start(os.getpid()),
@@ -70,61 +86,77 @@ class Watchman:
     def run(self) -> int:
         """Relay until the kernel has ended; the answer is its wait status."""
         try:
-            while True:
-                ready = self._poll()
-                for socket, channel in self._outer_by_socket.items():
-                    if socket in ready:
-                        self._drain(socket, lambda frames, c=channel: self._from_client(c, frames))
-                for socket, channel in self._inner_by_socket.items():
-                    if socket in ready:
-                        self._drain(socket, lambda frames, c=channel: self._from_kernel(c, frames))
-                if self._relay.monitor in ready:
-                    self._relay.on_monitor()
-                    self._flush_waiting()
-                status = self._signals() if self._wake in ready else None
-                if status is None and self._kill_at is not None and time.monotonic() >= self._kill_at:
-                    self._kill_at = None
-                    self._signal_kernel(signal.SIGKILL)
-                if status is not None:
-                    if not os.WIFSIGNALED(status):
-                        self._last_words()
-                    return status
-                for fd in [f for f in ready if isinstance(f, int) and f != self._wake]:
-                    self._at_desk(fd, ready[fd])
+            sources = self._sources()
+            poller = zmq.Poller()
+            for source in sources:
+                poller.register(source, zmq.POLLIN)
+            desk: dict[int, int] = {}
+            while self._status is None:
+                wanted = self._desk_events()
+                if wanted != desk:
+                    for fd in desk.keys() - wanted.keys():
+                        poller.unregister(fd)
+                    for fd, events in wanted.items():
+                        poller.register(fd, events)
+                    desk = wanted
+                for source, events in poller.poll(self._timeout_ms()):
+                    if act := sources.get(source):
+                        act()
+                    else:
+                        self._at_desk(source, events)
+                self._on_time()
+            self._last_words()
+            return self._status
         finally:
+            # What the kernel started must not keep the GPU.
+            self._signal_kernel(signal.SIGKILL)
             self._desk.close()
-            self._relay.close()
             registry.forget(self._record_path, os.getpid())
+            self._relay.close()
 
     # -- the loop ---------------------------------------------------------------------------------
 
-    def _poll(self) -> dict[Any, int]:
-        poller = zmq.Poller()
-        self._outer_by_socket = {s: c for c, s in self._relay.outer.items()}
-        self._inner_by_socket = {s: c for c, s in self._relay.inner.items()}
-        for socket in (*self._outer_by_socket, *self._inner_by_socket, self._relay.monitor):
-            poller.register(socket, zmq.POLLIN)
-        poller.register(self._wake, zmq.POLLIN)
-        for fd in self._desk.readers():
-            poller.register(fd, zmq.POLLIN)
-        for fd in self._desk.writers():
-            poller.register(fd, zmq.POLLIN | zmq.POLLOUT)
-        timeout = None if self._kill_at is None else max(0, int(1000 * (self._kill_at - time.monotonic())))
-        return dict(poller.poll(timeout))
+    def _sources(self) -> dict[Any, Callable[[], None]]:
+        sources: dict[Any, Callable[[], None]] = {self._wake: self._signals, self._relay.monitor: self._on_monitor}
+        for channel in CHANNELS:
+            outer, inner = self._relay.outer[channel], self._relay.inner[channel]
+            sources[outer] = partial(self._drain, outer, partial(self._from_client, channel))
+            sources[inner] = partial(self._drain, inner, partial(self._from_kernel, channel))
+        return sources
 
-    def _drain(self, socket: Any, take: Any) -> None:
+    def _desk_events(self) -> dict[int, int]:
+        events = dict.fromkeys(self._desk.readers(), int(zmq.POLLIN))
+        for fd in self._desk.writers():
+            events[fd] |= int(zmq.POLLOUT)
+        return events
+
+    def _at_desk(self, fd: int, events: int) -> None:
+        with contextlib.suppress(KeyError):
+            if events & zmq.POLLOUT:
+                self._desk.on_writable(fd)
+            if events & ~zmq.POLLOUT:
+                self._desk.on_readable(fd)
+
+    def _timeout_ms(self) -> int:
+        return max(0, int(1000 * (min(self._due.values()) - time.monotonic())) + 1) if self._due else -1
+
+    def _on_time(self) -> None:
+        now = time.monotonic()
+        for name in [n for n, at in self._due.items() if now >= at]:
+            del self._due[name]
+            if name == "kill":
+                self._signal_kernel(signal.SIGKILL)
+            elif name == "alone":
+                self._end_kernel()
+            elif self._subscribed:
+                self._replay()
+
+    def _drain(self, socket: Any, take: Callable[[list[bytes]], None]) -> None:
         for _ in range(BURST):
             frames = receive(socket)
             if frames is None:
                 return
             take(frames)
-
-    def _at_desk(self, fd: int, events: int) -> None:
-        with contextlib.suppress(KeyError):
-            if events & zmq.POLLIN:
-                self._desk.on_readable(fd)
-            if events & zmq.POLLOUT:
-                self._desk.on_writable(fd)
 
     # -- from clients -----------------------------------------------------------------------------
 
@@ -132,43 +164,43 @@ class Watchman:
         if channel == "iopub":
             self._subscription(frames[0])
             return
-        if channel == "hb":
-            self._to_kernel("hb", frames)
-            return
-        message = Message.parse(frames)
-        if message is None:
-            return
-        if self._outage and message.client[:1] != b"\x00":
-            # A client with a name of its own is somebody who reads the answers (what only watches, or nudges, has
-            # a made-up one): who was away is back.
-            self._replay(message.client)
-        if not self._scribe.verify(message):
-            # the kernel knows what to do with a forged message; the gate must not act on one
-            self._to_kernel(channel, frames)
-            return
-        if channel == "control" and message.type == "interrupt_request" and self._gate.closed and not self._gate.busy:
-            self._interrupt_held()
-            self._reply(message, "interrupt_reply", {"status": "ok"}, channel="control")
-            return
-        if channel == "shell":
-            verdict = self._gate.admit(message, can_answer=self._kernel_info is not None)
-            if verdict is Verdict.HOLD:
-                self._say_waiting(message)
+        message = Message.parse(frames) if channel != "hb" else None
+        # the kernel knows what to do with a forged message; nothing here must act on one
+        if message is not None and self._scribe.verify(message):
+            if self._outage and _named(message.client):
+                self._back(message.client)
+            if channel == "shell" and not self._admitted(message):
                 return
-            if verdict is Verdict.ANSWER and self._kernel_info is not None:
-                self._status(message, "busy")
-                self._reply(message, "kernel_info_reply", self._kernel_info)
-                self._status(message, "idle")
-                return
+            if channel == "control" and message.type in {"interrupt_request", "shutdown_request"}:
+                only_ours = self._interrupt_held()
+                if only_ours and message.type == "interrupt_request":
+                    self._voice.interrupted(message)
+                    return
         self._to_kernel(channel, frames)
+
+    def _admitted(self, message: Message) -> bool:
+        """Whether a request goes on to the kernel now."""
+        verdict = self._gate.admit(message, can_answer=self._kernel_info is not None)
+        if verdict is Verdict.ANSWER and self._kernel_info is not None:
+            self._voice.kernel_info(message, self._kernel_info)
+        elif verdict is Verdict.HOLD and message.type == "execute_request":
+            self._voice.waits(message, self._gate.message if message is self._gate.first else "")
+        return verdict is Verdict.PASS
 
     def _subscription(self, frame: bytes) -> None:
         topic = frame[1:]
         if frame[:1] == b"\x01":
             self._subscribed.add(topic)
-        else:
-            self._subscribed.discard(topic)
-            self._outage = self._outage or not self._subscribed
+            self._due.pop("alone", None)
+            if self._replay_for is not None:
+                self._due["replay"] = time.monotonic() + SETTLE_S
+            return
+        self._subscribed.discard(topic)
+        if not self._subscribed:
+            self._outage = True
+            self._replay_for = None
+            self._due.pop("replay", None)
+            self._due["alone"] = time.monotonic() + self._alone_limit_s
 
     def _to_kernel(self, channel: str, frames: list[bytes]) -> None:
         if self._relay.kernel_heard:
@@ -176,47 +208,62 @@ class Watchman:
         elif len(self._waiting) < 10_000:
             self._waiting.append((channel, frames))
 
-    def _flush_waiting(self) -> None:
-        if self._relay.kernel_heard:
-            waiting, self._waiting = self._waiting, []
-            for channel, frames in waiting:
-                self._relay.to_kernel(channel, frames)
+    def _on_monitor(self) -> None:
+        self._relay.on_monitor()
+        waiting, self._waiting = self._waiting, []
+        for channel, frames in waiting:
+            self._relay.to_kernel(channel, frames)
 
     # -- from the kernel --------------------------------------------------------------------------
 
     def _from_kernel(self, channel: str, frames: list[bytes]) -> None:
         if channel == "iopub":
-            self._say(frames)
+            self._publish(frames)
             return
-        if channel == "shell":
-            message = Message.parse(frames)
-            if message is not None:
-                self._gate.replied(message)
-                if message.type == "kernel_info_reply" and self._kernel_info is None:
-                    self._kernel_info = message.content
-        if not self._relay.to_client(channel, frames) and channel == "shell":
-            self._backlog.keep("shell", frames[0], frames[1:])
+        if channel == "shell" and (message := Message.parse(frames)) is not None:
+            self._gate.replied(message)
+            if message.type == "kernel_info_reply" and self._kernel_info is None:
+                self._kernel_info = message.content
+        self._to_client(channel, frames)
 
-    def _say(self, frames: list[bytes]) -> None:
-        """Publish; or keep for who comes back, but never both: a message that comes twice is taken for a forgery.
-
-        What a new server asks for itself while it connects is answered at once, or it would wait for it.
-        """
+    def _publish(self, frames: list[bytes]) -> None:
         if self._outage:
             message = Message.parse(frames)
-            if message is None or message.parent.get("msg_type") != "kernel_info_request":
-                self._backlog.keep("iopub", b"", frames)
+            # A new server asks this itself while it connects, and waits for the answer: who was away did not ask.
+            if message is not None and message.parent.get("msg_type") == "kernel_info_request":
+                self._relay.publish(frames)
+                return
+            self._backlog.keep("iopub", b"", frames)
+            if message is not None and message.type == "status" and self._replay_for is None:
+                # The new server must see whether the kernel is busy. A message that came twice would be taken for a
+                # forgery, so it gets one of ours. All else waits: told at once, it would come before what was said
+                # earlier, and "idle" before the output that it ends.
+                frames = self._scribe.make("status", message.content, message.parent, message.idents)
+            else:
                 return
         self._relay.publish(frames)
 
-    def _replay(self, client: bytes) -> None:
+    def _to_client(self, channel: str, frames: list[bytes]) -> None:
+        if self._relay.to_client(channel, frames) or channel == "hb" or not _named(frames[0]):
+            return
+        message = Message.parse(frames)
+        if message is not None and message.type in AWAITED:
+            self._backlog.keep(channel, frames[0], frames[1:])
+
+    # -- after an outage --------------------------------------------------------------------------
+
+    def _back(self, client: bytes) -> None:
+        """A client with a name of its own is somebody who reads the answers (what only watches, or nudges, has a
+        made-up one): who was away is back."""
+        if self._replay_for is None:
+            self._replay_for = client
+            self._due["replay"] = time.monotonic() + SETTLE_S
+
+    def _replay(self) -> None:
         """Say again what was said while nobody heard it; output that had to be dropped is named."""
-        self._outage = False
+        client, self._replay_for, self._outage = self._replay_for, None, False
         for parent, size_bytes in self._backlog.dropped.values():
-            text = f"[{size_bytes} bytes of output were dropped while nobody was connected]\n"
-            self._relay.publish(
-                self._scribe.make("stream", {"name": "stderr", "text": text}, parent, idents=[b"stream"])
-            )
+            self._relay.publish(self._voice.dropped(parent, size_bytes))
         for kept in self._backlog.take():
             if kept.channel == "iopub":
                 self._relay.publish(kept.frames)
@@ -225,88 +272,67 @@ class Watchman:
 
     # -- the gate ---------------------------------------------------------------------------------
 
-    def _say_waiting(self, message: Message) -> None:
-        if message.type != "execute_request" or self._gate.first is not message:
-            return
-        self._status(message, "busy")
-        if self._gate.message:
-            text = {"name": "stderr", "text": f"{self._gate.message}\n"}
-            self._publish("stream", text, message)
+    def _close_gate(self, text: str) -> None:
+        self._gate.close(text)
+        if text and (first := self._gate.first) is not None:
+            self._voice.progress(first, text)
 
     def _open_gate(self) -> None:
+        if self._gate.message and (first := self._gate.first) is not None:
+            self._voice.resumes(first)
         for message in self._gate.open():
             self._to_kernel("shell", message.frames)
 
-    def _interrupt_held(self) -> None:
+    def _interrupt_held(self) -> bool:
+        """End the executions that are held; whether the interrupt was for them alone, and not for the kernel."""
         ended = self._gate.interrupt()
-        error = {
-            "ename": "KeyboardInterrupt",
-            "evalue": "interrupted while waiting for the GPU",
-            "traceback": ["KeyboardInterrupt: interrupted while waiting for the GPU"],
-        }
         if ended.failed is not None:
-            self._publish("error", error, ended.failed)
-            self._reply(ended.failed, "execute_reply", {"status": "error", "execution_count": 0, **error})
-            self._status(ended.failed, "idle")
+            self._voice.failed(ended.failed)
         for message in ended.aborted:
-            self._reply(message, "execute_reply", {"status": "aborted"})
-            self._status(message, "idle")
-
-    def _reply(self, request: Message, kind: str, content: dict[str, Any], channel: str = "shell") -> None:
-        self._relay.to_client(channel, self._scribe.make(kind, content, request.header, idents=request.idents))
-
-    def _publish(self, kind: str, content: dict[str, Any], parent: Message) -> None:
-        self._say(self._scribe.make(kind, content, parent.header, idents=[kind.encode()]))
-
-    def _status(self, parent: Message, state: str) -> None:
-        self._publish("status", {"execution_state": state}, parent)
+            self._voice.aborted(message)
+        return ended.failed is not None
 
     # -- the desk ---------------------------------------------------------------------------------
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        match request.get("do"):
-            case "close":
-                self._gate.close(str(request.get("message", ""))[:1000])
-            case "open":
-                self._open_gate()
-            case "status":
-                pass
-            case "stop":
-                self._end_kernel()
-            case _:
-                return {"ok": False, "error": "not a request"}
+        wanted = request.get("do")
+        if wanted == "close":
+            self._close_gate(str(request.get("message", ""))[:1000])
+        elif wanted == "open":
+            self._open_gate()
+        elif wanted == "stop":
+            self._end_kernel()
+        elif wanted != "status":
+            return {"ok": False, "error": "not a request"}
         return {
             "ok": True,
             "closed": self._gate.closed,
             "held": self._gate.held,
-            "busy": self._gate.busy or self._gate.held > 0,
+            "busy": self._gate.busy or self._gate.first is not None,
             "kernel_pid": self._kernel_pid,
             "kept": len(self._backlog),
+            "outage": self._outage,
         }
 
     # -- processes --------------------------------------------------------------------------------
 
-    def _signals(self) -> int | None:
-        """Act on the signals that came; the kernel's wait status once it has ended."""
+    def _signals(self) -> None:
+        """Act on the signals that came, and see whether the kernel has ended."""
         numbers = b""
         with contextlib.suppress(BlockingIOError):
             numbers = os.read(self._wake, 64)
         for number in numbers:
-            if number == signal.SIGINT:
-                if self._gate.closed and self._gate.held and not self._gate.busy:
-                    self._interrupt_held()
-                else:
-                    self._signal_kernel(signal.SIGINT)
+            if number == signal.SIGINT and not self._interrupt_held():
+                self._signal_kernel(signal.SIGINT)
             elif number == signal.SIGTERM:
                 self._end_kernel()
-        with contextlib.suppress(ChildProcessError):
-            pid, status = os.waitpid(self._kernel_pid, os.WNOHANG)
-            return status if pid else None
-        return 0
+        pid, status = os.waitpid(self._kernel_pid, os.WNOHANG)
+        if pid:
+            self._status = status
 
     def _end_kernel(self) -> None:
         self._signal_kernel(signal.SIGTERM)
-        self._kill_at = time.monotonic() + TERM_GRACE_S
+        self._due.setdefault("kill", time.monotonic() + TERM_GRACE_S)
 
     def _signal_kernel(self, number: int) -> None:
         # Its process group: what the kernel has started is the kernel's.
@@ -314,15 +340,17 @@ class Watchman:
             os.killpg(self._kernel_pid, number)
 
     def _last_words(self) -> None:
-        """What is still on its way when the kernel ends, such as the reply to a shutdown."""
+        """What is still on its way when the kernel has ended, such as the reply to a shutdown."""
         end = time.monotonic() + LAST_WORDS_S
         poller = zmq.Poller()
         for socket in self._relay.inner.values():
             poller.register(socket, zmq.POLLIN)
-        while (left := end - time.monotonic()) > 0:
-            ready = dict(poller.poll(int(1000 * left)))
-            if not ready:
-                return
-            for socket, channel in self._inner_by_socket.items():
-                if socket in ready:
-                    self._drain(socket, lambda frames, c=channel: self._from_kernel(c, frames))
+        channels = {socket: channel for channel, socket in self._relay.inner.items()}
+        while time.monotonic() < end and (ready := poller.poll(SILENCE_MS)):
+            for socket, _ in ready:
+                self._drain(socket, partial(self._from_kernel, channels[socket]))
+
+
+def _named(client: bytes) -> bool:
+    """Whether a client chose its identity; ZeroMQ's own start with a zero byte."""
+    return client[:1] not in (b"", b"\x00")
