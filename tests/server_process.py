@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -71,6 +72,8 @@ class ServerProcess:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "SWANGPU", "XDG"))}
         env.update(HOME=str(self.home), XDG_RUNTIME_DIR=str(self.home / "run"), PYTHONUNBUFFERED="1")
         env["JUPYTER_PREFER_ENV_PATH"] = "1"
+        # Kernels of other languages need their interpreter at its usual place, whatever the caller's PATH.
+        env["PATH"] = os.pathsep.join([env.get("PATH", ""), "/usr/bin", "/bin"])
         return {**env, **self.variables}
 
     def start(self) -> ServerProcess:
@@ -118,6 +121,14 @@ class ServerProcess:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def kill_agents(self) -> None:
+        """End the kernels that outlived their server, as they are meant to, once a test is done with them."""
+        for record in (self.home / "run" / "swangpu" / "agents").glob("*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                found = json.loads(record.read_text())
+                for who in ("kernel_pid", "agent_pid"):
+                    os.kill(int(found[who]), signal.SIGKILL)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from live_kernel import LiveKernel
 from server_process import ServerProcess, eventually
 
 SHARE = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[int | None], ServerProcess]]:
+    """Start servers of one user, on a port of their own or a given one; nothing of them outlives the test."""
+    started: list[ServerProcess] = []
+
+    def one(port: int | None = None) -> ServerProcess:
+        server = ServerProcess(tmp_path)
+        server.port = port or server.port
+        started.append(server)
+        return server.start()
+
+    yield one
+    for server in started:
+        server.stop()
+        server.kill_agents()
 
 
 def get(server: ServerProcess, kernel: LiveKernel, flavor: str) -> dict:  # type: ignore[type-arg]
@@ -18,8 +42,8 @@ def get(server: ServerProcess, kernel: LiveKernel, flavor: str) -> dict:  # type
     return answer.json()
 
 
-def test_kill_with_three_kernels_and_a_queued_request(tmp_path: Path) -> None:
-    first = ServerProcess(tmp_path).start()
+def test_kill_with_three_kernels_and_a_queued_request(tmp_path: Path, start: Any) -> None:
+    first = start()
     kernels = [LiveKernel(first, f"{name}.ipynb") for name in ("fit", "gan", "eda")]
     flavors = ["a100-40gb", "a100-40gb/2g.10gb", "t4/time-4"]
     sessions = [get(first, k, f) for k, f in zip(kernels, flavors, strict=True)]
@@ -36,9 +60,7 @@ def test_kill_with_three_kernels_and_a_queued_request(tmp_path: Path) -> None:
 
     first.kill()
     go.touch()  # the cell ends while there is no server
-    again = ServerProcess(tmp_path)
-    again.port = first.port
-    again.start()
+    again = start(first.port)
     begin = time.monotonic()
 
     def truth() -> bool:
@@ -69,29 +91,20 @@ def test_kill_with_three_kernels_and_a_queued_request(tmp_path: Path) -> None:
     eventually(lambda: again.call("GET", f"/sessions/{waiting['id']}").json()["state"] == "ready", 20)
     assert kernels[0].run(SHARE).strip() == "None"
     assert "Traceback" not in again.log()
-    again.stop()
 
 
-def test_a_reused_pid_is_not_adopted(tmp_path: Path) -> None:
-    import json
-
-    first = ServerProcess(tmp_path).start()
+def test_a_reused_pid_is_not_adopted(tmp_path: Path, start: Any) -> None:
+    first = start()
     kernel = LiveKernel(first, "fit.ipynb")
     get(first, kernel, "t4/time-4")
     (record_file,) = (tmp_path / "run" / "swangpu" / "agents").glob("*.json")
     first.kill()
     record = json.loads(record_file.read_text())
-    record["agent_start"] = "somebody:else"
-    record_file.write_text(json.dumps(record))
-    again = ServerProcess(tmp_path).start()
     try:
+        record_file.write_text(json.dumps({**record, "agent_start": "somebody:else"}))
+        again = start()
         with again.client() as client:
             assert client.get("/api/kernels").json() == []
-        session = again.call("GET", "/sessions").json()["items"][0]
-        assert session["kernel_ids"] == []
+        assert again.call("GET", "/sessions").json()["items"][0]["kernel_ids"] == []
     finally:
-        again.stop()
-        import os
-        import signal
-
         os.killpg(record["kernel_pid"], signal.SIGKILL)
