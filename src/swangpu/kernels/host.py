@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
 import tempfile
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..domain.sessions import Carry
@@ -29,6 +30,11 @@ ACTIVITY_EVERY_S = 1.0
 PREVIEW_TIMEOUT_S = 15.0
 CARRY_TIMEOUT_S = 120.0
 READY_TIMEOUT_S = 60.0
+#: evaluates one of our expressions and leaves no name behind in the person's namespace
+ASK = (
+    "(lambda load: (load('swangpu_kernel.carry'), load('swangpu_kernel.stack'), load('json').dumps("
+    "(lambda swangpu_kernel: %s)(load('swangpu_kernel'))))[-1])(__import__('importlib').import_module)"
+)
 
 
 class JupyterKernelHost:
@@ -62,6 +68,8 @@ class JupyterKernelHost:
         self._busy: dict[str, bool] = {}
         self._watching: asyncio.Task[None] | None = None
         self._locks: dict[str, asyncio.Lock] = {}
+        self._adopting = asyncio.Lock()
+        self._gated: set[str] = set()
         BINDINGS.gone = self._gone
         BINDINGS.notebook = lambda kernel_id: self._notebooks.get(kernel_id)
 
@@ -73,7 +81,9 @@ class JupyterKernelHost:
             known = BINDINGS.of_kernel.get(kernel_id)
             if known is not None and known.session_id != session_id:
                 raise Conflict("This kernel is on another session.", hint="Release that first.", code="kernel_attached")
-            await self._restart(kernel_id, Binding(session_id, dict(env)), carry)
+            # asked again after a crash, or by a second click: a restart would lose the variables for nothing
+            if known != Binding(session_id, dict(env)):
+                await self._restart(kernel_id, Binding(session_id, dict(env)), carry)
         self._watch()
 
     async def detach(self, kernel_id: str, session_id: str, carry: Carry) -> None:
@@ -103,6 +113,7 @@ class JupyterKernelHost:
             raise Conflict("This kernel cannot be paused.", hint="Release its GPU instead.", code="cannot_be_paused")
         request = {"do": "close", "message": message} if closed else {"do": "open"}
         await asyncio.to_thread(ask, Path(record["socket"]), request)
+        (self._gated.add if closed else self._gated.discard)(kernel_id)
 
     async def adopt(self) -> int:
         """Take over the kernels that outlived an earlier server; how many there were.
@@ -110,8 +121,18 @@ class JupyterKernelHost:
         Those of a server that is alive are its own. A record whose processes are gone, or are others by now, goes.
         """
         runtime_dir = BINDINGS.runtime_dir
+        if runtime_dir is None or not (runtime_dir / "agents").is_dir():
+            return 0
+        # One at a time, here and among the user's servers: who takes over a kernel that another has just taken over
+        # would start a second one.
+        async with self._adopting:
+            with (runtime_dir / "agents" / ".adopting").open("w") as lock:
+                await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+                return await self._adopt_all(runtime_dir)
+
+    async def _adopt_all(self, runtime_dir: Path) -> int:
         adopted = 0
-        for path, record in list(registry.records(runtime_dir)) if runtime_dir is not None else []:
+        for path, record in list(registry.records(runtime_dir)):
             if record is None or record.get("host") != registry.claim() or path.stem in self._manager:
                 continue
             if not registry.alive(record):
@@ -137,9 +158,15 @@ class JupyterKernelHost:
         registry.write(path, record)
         BINDINGS.of_kernel[kernel_id] = Binding(str(record["session_id"]), dict(record["env"]))
         BINDINGS.adoptions[kernel_id] = Adoption(record, path)
-        await self._manager.start_kernel(kernel_id=kernel_id, kernel_name=record["kernel_name"])
-        self._manager.get_kernel(kernel_id).execution_state = "busy" if state.get("busy") else "idle"
         notebook = record.get("notebook") or {}
+        folder = str(PurePosixPath(notebook.get("path") or "").parent).strip(".")
+        # folder and environment are for its next restart, which must be as every other
+        await self._manager.start_kernel(
+            kernel_id=kernel_id, kernel_name=record["kernel_name"], path=folder, env=self._environment(notebook)
+        )
+        self._manager.get_kernel(kernel_id).execution_state = "busy" if state.get("busy") else "idle"
+        if state.get("closed"):
+            self._gated.add(kernel_id)
         if notebook.get("path"):
             # The same id: an open Lab asks for its notebook session by it, and then goes on as if nothing had been.
             await self._sessions.save_session(
@@ -151,6 +178,12 @@ class JupyterKernelHost:
             )
             self._notebooks[kernel_id] = dict(notebook)
         log.info("Kernel %s of an earlier server goes on", kernel_id)
+
+    def _environment(self, notebook: Mapping[str, str]) -> dict[str, str]:
+        """What Jupyter would start a notebook's kernel with."""
+        if notebook.get("path") and hasattr(self._sessions, "get_kernel_env"):
+            return dict(self._sessions.get_kernel_env(notebook["path"], notebook.get("name") or None))
+        return dict(os.environ)
 
     async def preview(self, kernel_id: str) -> Mapping[str, Any]:
         kernel = self._kernel(kernel_id)
@@ -187,6 +220,7 @@ class JupyterKernelHost:
                     kernel_name=str(kernel.kernel_name),
                     agent_pid=getattr(kernel.provisioner, "pid", None) if self._record_path(kernel_id) else None,
                     pid=getattr(kernel.provisioner, "pid", None),
+                    gated=kernel_id in self._gated,
                 )
             )
         return out
@@ -245,6 +279,7 @@ class JupyterKernelHost:
                 else:
                     BINDINGS.of_kernel.pop(kernel_id, None)
                 raise
+            self._gated.discard(kernel_id)
             await self._ready(kernel)
             if saved is not None:
                 await self._ask(kernel, f"swangpu_kernel.carry.load({str(saved)!r})", CARRY_TIMEOUT_S)
@@ -286,13 +321,12 @@ class JupyterKernelHost:
 
     async def _ask(self, kernel: Any, expression: str, timeout_s: float) -> Any:
         """Evaluate one of our own expressions in a kernel, unseen by its notebook; None when it does not answer."""
-        client = kernel.client()
+        # past the agent: a closed gate is for people's cells
+        client = kernel.client(**self._inner(kernel))
         client.start_channels(iopub=False, stdin=False, hb=False, control=False)
         try:
-            code = "import swangpu_kernel.carry, swangpu_kernel.stack, json as _swangpu_json"
-            wrapped = f"_swangpu_json.dumps({expression})"
             message_id = client.execute(
-                code + "\n", silent=True, store_history=False, user_expressions={"answer": wrapped}, allow_stdin=False
+                "", silent=True, store_history=False, user_expressions={"answer": ASK % expression}, allow_stdin=False
             )
             while True:
                 reply = await asyncio.wait_for(client.get_shell_msg(), timeout_s)
@@ -310,6 +344,13 @@ class JupyterKernelHost:
         finally:
             client.stop_channels()
 
+    def _inner(self, kernel: Any) -> dict[str, Any]:
+        """Where a kernel itself listens, when that is not where its clients connect."""
+        path = getattr(kernel.provisioner, "record_path", None)
+        record = registry.read(path) if path is not None else None
+        names = ("transport", "ip", "shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+        return {name: record["inner"][name] for name in names} if record is not None else {}
+
     def _record_path(self, kernel_id: str) -> Path | None:
         return getattr(self._manager.get_kernel(kernel_id).provisioner, "record_path", None)
 
@@ -320,6 +361,7 @@ class JupyterKernelHost:
     def _gone(self, kernel_id: str) -> None:
         binding = BINDINGS.of_kernel.pop(kernel_id, None)
         self._busy.pop(kernel_id, None)
+        self._gated.discard(kernel_id)
         if binding is not None:
             self.on_gone(kernel_id, binding.session_id)
 
