@@ -4,7 +4,7 @@ PYTHON ?= python3
 SETUP = $(PYTHON) tools/setup.py
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help demo test test-python test-labextension test-ui lint bench wheel clean
+.PHONY: help demo test test-python test-labextension test-ui screenshots lint bench wheel clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -36,6 +36,10 @@ test-ui: ## the browser tests (ARGS goes to Playwright)
 	@$(if $(READY),,$(SETUP) test)
 	@SWANGPU_CHROMIUM="$$($(SETUP) browser)" && export SWANGPU_CHROMIUM && \
 	cd labextension && PATH="$(CURDIR)/.venv/bin:$$PATH" npm run --silent test:ui -- $(ARGS)
+
+screenshots: ## the README's pictures, made anew by the browser tests
+	@SWANGPU_SCREENSHOTS="$(CURDIR)/labextension/ui-tests/test-results/screens" $(MAKE) --no-print-directory test-ui
+	@cd labextension/ui-tests/test-results/screens && cp panel-light.png panel-dark.png panel-queued.png "$(CURDIR)/docs/images/"
 
 lint: ## ruff, mypy, import-linter, eslint, tsc, and whether the wire types are up to date
 	@$(SETUP) lint

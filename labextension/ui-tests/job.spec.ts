@@ -1,9 +1,8 @@
 import { expect, type IJupyterLabPageFixture, test } from '@jupyterlab/galata';
 
-import { newNotebook, PanelOnPage, Rest, SLICE, SLICE_TITLE } from './panel';
+import { COMPUTE, newNotebook, PanelOnPage, Rest, SLICE, SLICE_TITLE, start } from './panel';
 
 const WHERE = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])";
-const COMPUTE = 'import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end:\n    sum(range(10_000))';
 
 /** What the last cell printed after it has run. */
 async function printed(page: IJupyterLabPageFixture, code: string): Promise<string> {
@@ -37,7 +36,7 @@ test('the whole job: see, get, compute, queue, start, give back', async ({ page,
     await expect(panel.root.locator('.jp-Gpu-offer').first()).toContainText('free now');
     await expect(panel.root).toContainText('simulated');
     await panel.expectAccessible();
-    await panel.picture('offers');
+    await panel.picture('panel-offers');
   });
 
   await test.step('Get says first what happens to the kernel', async () => {
@@ -47,7 +46,7 @@ test('the whole job: see, get, compute, queue, start, give back', async ({ page,
     await expect(card).toContainText('The kernel restarts on the GPU.');
     await expect(card).toContainText('gen');
     await panel.expectAccessible();
-    await panel.picture('get');
+    await panel.picture('panel-get');
     await card.getByRole('button', { name: 'Get, carry them' }).click();
   });
 
@@ -62,13 +61,11 @@ test('the whole job: see, get, compute, queue, start, give back', async ({ page,
   });
 
   await test.step('a computing cell is seen in the panel', async () => {
-    await page.notebook.setCell((await page.notebook.getCellCount()) - 1, 'code', COMPUTE);
-    await page.notebook.selectCells((await page.notebook.getCellCount()) - 1);
-    await page.keyboard.press('Control+Enter');
+    await start(page, COMPUTE);
     await expect(mine).toContainText(/([5-9]\d|100) % busy/, { timeout: 20_000 });
     await expect(mine.getByRole('img')).toHaveAttribute('aria-label', /Busy over the last 5 minutes/);
     await panel.expectAccessible();
-    await panel.picture('session');
+    await panel.picture('panel-session');
   });
 
   await test.step('more than there is: queued with a place, ready on release, started', async () => {
@@ -85,7 +82,7 @@ test('the whole job: see, get, compute, queue, start, give back', async ({ page,
     await second.getByRole('button', { name: /^Why/ }).click();
     await expect(second).toContainText('none free');
     await panel.expectAccessible();
-    await panel.picture('queued');
+    await panel.picture('panel-queued');
 
     await rest.release(others[0] ?? '');
     await expect(page.getByText(/is ready for you/).first()).toBeVisible({ timeout: 30_000 });

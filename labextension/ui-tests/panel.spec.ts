@@ -1,6 +1,6 @@
 import { expect, test } from '@jupyterlab/galata';
 
-import { newNotebook, PanelOnPage, Rest } from './panel';
+import { COMPUTE, newNotebook, PanelOnPage, Rest, SLICE_TITLE, start } from './panel';
 
 test('without a notebook the panel says what to do next', async ({ page }) => {
   const panel = new PanelOnPage(page);
@@ -11,21 +11,26 @@ test('without a notebook the panel says what to do next', async ({ page }) => {
   await panel.expectAccessible();
 });
 
-test('it can be read in the dark and at 280 px', async ({ page, tmpPath }) => {
+test('it can be read in the dark and at 280 px', async ({ page, request, tmpPath }) => {
   const panel = new PanelOnPage(page);
-  await newNotebook(page, tmpPath, 'fit.ipynb');
   await panel.open();
   await page.sidebar.setWidth(281, 'left');
+  await newNotebook(page, tmpPath, 'train.ipynb');
+  await panel.get(SLICE_TITLE, 'train.ipynb');
+  await start(page, COMPUTE);
+  await expect(panel.sessions.first()).toContainText(/([5-9]\d|100) % busy/, { timeout: 20_000 });
+  await newNotebook(page, tmpPath, 'fit.ipynb');
   await expect(panel.root.locator('.jp-Gpu-offer').first()).toBeVisible();
   for (const theme of ['Light', 'Dark']) {
     await page.theme.setTheme(`JupyterLab ${theme}`);
     await panel.expectAccessible();
-    await panel.picture(`280-${theme.toLowerCase()}`);
-    await panel.picture(theme.toLowerCase(), true);
+    await panel.picture(`panel-${theme.toLowerCase()}`);
+    await panel.picture(`lab-${theme.toLowerCase()}`, true);
     const wider = await panel.root.evaluate(node => node.scrollWidth > node.clientWidth);
     expect(wider).toBe(false);
   }
   await page.theme.setLightTheme();
+  await new Rest(request).releaseAll();
 });
 
 test('it can be used with the keyboard alone', async ({ page, request, tmpPath }) => {

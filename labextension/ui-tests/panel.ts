@@ -35,6 +35,17 @@ export async function newNotebook(page: IJupyterLabPageFixture, folder: string, 
   await expect(indicator).toHaveAttribute('data-status', 'idle', { timeout: 30_000 });
 }
 
+/** Keeps the simulated GPU of a kernel busy for a while. */
+export const COMPUTE = 'import time\nend = time.monotonic() + 25\nwhile time.monotonic() < end:\n    sum(range(10_000))';
+
+/** Start a cell and do not wait for it. */
+export async function start(page: IJupyterLabPageFixture, code: string): Promise<void> {
+  const last = (await page.notebook.getCellCount()) - 1;
+  await page.notebook.setCell(last, 'code', code);
+  await page.notebook.selectCells(last);
+  await page.keyboard.press('Control+Enter');
+}
+
 /** The panel as a person sees it. */
 export class PanelOnPage {
   readonly root: Locator;
@@ -54,6 +65,13 @@ export class PanelOnPage {
 
   button(name: string | RegExp): Locator {
     return this.root.getByRole('button', { name });
+  }
+
+  /** Get a share for the notebook in front, and wait until its kernel is on it. */
+  async get(title: string, notebook: string): Promise<void> {
+    await this.button(`Get ${title} from This machine`).click();
+    await this.root.getByRole('group').getByRole('button', { name: /^Get/ }).first().click();
+    await expect(this.sessionOf(notebook).getByRole('button', { name: /^Extend/ })).toBeVisible({ timeout: 40_000 });
   }
 
   /** The card of the session of a notebook. */
