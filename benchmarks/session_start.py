@@ -29,7 +29,7 @@ ENV = {"CUDA_VISIBLE_DEVICES": "GPU-00000000-0000-0000-0000-000000000000"}
 async def started(name: str, attached: bool) -> tuple[AsyncKernelManager, Any, float]:
     """A kernel that has executed its first cell, and how long that took."""
     KernelProvisionerFactory.instance().default_provisioner_name = PROVISIONER_NAME if attached else "local-provisioner"
-    manager = AsyncKernelManager(kernel_name="python3")
+    manager = AsyncKernelManager(kernel_name="python3", connection_file=str(BINDINGS.runtime_dir / f"{name}.json"))
     manager.kernel_id = name
     if attached:
         BINDINGS.of_kernel[name] = Binding("benchmark", ENV)
