@@ -4,6 +4,8 @@ import uPlot from 'uplot';
 import { SPAN_S, type Series } from '../series';
 
 const HEIGHT = 34;
+/** A young session fills its chart: it begins where the session does, but no later than a minute ago. */
+const LEAST_SPAN_S = 60;
 
 function colour(element: HTMLElement, name: string): string {
   return getComputedStyle(element).getPropertyValue(name).trim();
@@ -22,8 +24,9 @@ export interface ChartProps {
 export function Chart({ series, memoryTotal, label, now }: ChartProps): JSX.Element {
   const ref = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const range = useRef({ now, top: 100 });
-  range.current = { now, top: memoryTotal ?? 100 };
+  const range = useRef({ from: 0, now, top: 100 });
+  const from = Math.max(now - SPAN_S, Math.min(series.times[0] ?? now, now - LEAST_SPAN_S));
+  range.current = { from, now, top: memoryTotal ?? 100 };
 
   useEffect(() => {
     const element = ref.current;
@@ -39,7 +42,7 @@ export function Chart({ series, memoryTotal, label, now }: ChartProps): JSX.Elem
         cursor: { show: false },
         axes: [{ show: false }, { show: false }],
         scales: {
-          x: { time: false, range: () => [range.current.now - SPAN_S, range.current.now] },
+          x: { time: false, range: () => [range.current.from, range.current.now] },
           y: { range: () => [0, range.current.top] }
         },
         series: [
