@@ -150,7 +150,7 @@ def install_build_tools() -> None:
 
 
 def install_node_modules() -> None:
-    key = digest([LABEXTENSION / name for name in ["package.json", "package-lock.json", ".npmrc"]])
+    key = digest([LABEXTENSION / name for name in ["package-lock.json", ".npmrc"]])
     if is_done("node-modules", key) and (LABEXTENSION / "node_modules").is_dir():
         return
     say("Installing the JavaScript packages (npm ci) ...")
