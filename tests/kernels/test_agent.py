@@ -171,13 +171,14 @@ def test_a_command_that_does_not_exist(attach: Callable[..., Attached], runtime_
 def test_rubbish_at_the_ports_and_at_the_door(kernel: Attached) -> None:
     import zmq
 
-    context = zmq.Context()
+    context, opened = zmq.Context(), []
     for channel in ("shell", "control", "stdin"):
         socket = context.socket(zmq.DEALER)
         socket.linger = 0
         socket.connect(f"tcp://{kernel.manager.ip}:{getattr(kernel.manager, channel + '_port')}")
         socket.send_multipart([b"hello"])
         socket.send_multipart([b"<IDS|MSG>", b"forged", b"{", b"[]", b"", b"{}"])
+        opened.append(socket)
     import socket as sockets
 
     with sockets.socket(sockets.AF_UNIX) as door:
@@ -188,4 +189,6 @@ def test_rubbish_at_the_ports_and_at_the_door(kernel: Attached) -> None:
             received += door.recv(65536)
     assert received.count(b'"ok": false') == 3
     assert kernel.run("print('fine')") == "fine\n"
-    context.destroy()
+    for socket in opened:
+        socket.close()
+    context.destroy(linger=0)

@@ -3,7 +3,7 @@
 It starts the kernel first and everything else while the kernel boots, so that a kernel behind the agent is ready as
 soon as one without. It needs the standard library and pyzmq, belongs to no server, and ends when its kernel does.
 
-``python -I -S agent.py <record> -- <kernel command>``; the record is described in ``registry.py``.
+``python -I -S agent.py <record> <import path> -- <kernel command>``; the record is described in ``registry.py``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _spawn(command: list[str]) -> int:
 
 def main(argv: list[str]) -> int:
     """Run a kernel and relay for it until it ends."""
-    record_path, command = argv[1], argv[argv.index("--") + 1 :]
+    record_path, import_path, command = argv[1], argv[2], argv[argv.index("--") + 1 :]
     wake_read, wake_write = os.pipe()
     for end in (wake_read, wake_write):
         os.set_blocking(end, False)
@@ -59,11 +59,8 @@ def main(argv: list[str]) -> int:
 
     from pathlib import Path
 
-    # without `site`, which would cost a kernel's start: ours, and pyzmq's
-    here = str(Path(__file__).resolve().parents[2])
-    sys.path.append(here)
-    if extra := os.environ.get("SWANGPU_AGENT_PATH"):
-        sys.path += [p for p in extra.split(os.pathsep) if p != here]
+    # `site` is not loaded, which would cost a kernel's start: these hold us and pyzmq
+    sys.path += import_path.split(os.pathsep)
     from swangpu.kernels.watchman import Watchman
 
     # so that no file system is kept busy by us

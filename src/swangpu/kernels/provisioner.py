@@ -95,7 +95,6 @@ class SwanGpuProvisioner(LocalProvisioner):
                     env[name] = value
             if BINDINGS.runtime_dir is not None:
                 command = self._behind_agent(command, binding, BINDINGS.runtime_dir)
-                env["SWANGPU_AGENT_PATH"] = os.pathsep.join(_paths_of_pyzmq())
         prepared["env"] = env
         prepared["cmd"] = command
         return prepared
@@ -149,6 +148,11 @@ class SwanGpuProvisioner(LocalProvisioner):
         manager.session.key = outer["key"].encode()
         for channel in CHANNELS:
             setattr(manager, f"{channel}_port", outer[f"{channel}_port"])
+        for name in ("curve_publickey", "curve_secretkey"):
+            if name in outer:
+                setattr(manager, name, outer[name].encode())
+        # its clients know these ports: a restart keeps them
+        self.ports_cached = True
         manager.write_connection_file()
         self.connection_info = manager.get_connection_info()
         return {**kwargs, "cmd": ["adopted"]}
@@ -170,7 +174,12 @@ class SwanGpuProvisioner(LocalProvisioner):
         ports = LocalPortCache.instance()
         inner = {**outer, "transport": "tcp", "ip": "127.0.0.1"}
         inner.update({f"{c}_port": ports.find_available_port("127.0.0.1") for c in CHANNELS})
-        inner_file = runtime_dir / "agents" / "inner" / f"{kernel_id}.json"
+        # The same name as without us: people's code finds its kernel's id in it.
+        inner_file = runtime_dir / "agents" / "inner" / f"kernel-{kernel_id}.json"
+        kernel = [part.replace(os.path.realpath(manager.connection_file), str(inner_file)) for part in command]
+        if kernel == command:
+            # It finds its ports in a way that we do not know: better on its shares without an agent than not at all.
+            return command
         inner_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         inner_file.touch(mode=0o600)
         inner_file.write_text(json.dumps({**inner, "kernel_name": manager.kernel_name}))
@@ -195,19 +204,18 @@ class SwanGpuProvisioner(LocalProvisioner):
             },
         )
         self.record_path = path
-        kernel = [part.replace(manager.connection_file, str(inner_file)) for part in command]
-        return [sys.executable, "-I", "-S", str(AGENT), str(path), "--", *kernel]
+        return [sys.executable, "-I", "-S", str(AGENT), str(path), os.pathsep.join(_import_path()), "--", *kernel]
 
     def _runs_ipykernel(self, command: list[str]) -> bool:
         language = getattr(self.kernel_spec, "language", "")
         return str(language).lower() == "python" and any("ipykernel" in part for part in command)
 
 
-def _paths_of_pyzmq() -> list[str]:
-    """What the agent, which runs without ``site``, needs on its path."""
+def _import_path() -> list[str]:
+    """Where the agent, which runs without ``site``, finds us and pyzmq."""
     import zmq
 
-    return [str(Path(zmq.__file__).resolve().parent.parent)]
+    return [str(AGENT.parents[2]), str(Path(zmq.__file__).resolve().parents[1])]
 
 
 def make_default() -> tuple[str, str]:
