@@ -11,6 +11,7 @@ changed since, is skipped: its stamp in ``.venv/.stamps/`` holds the digest of i
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -182,6 +183,18 @@ def install_package(extra: str) -> None:
     mark_done(stamp, key)
 
 
+def install_bash_kernel() -> None:
+    """The other language of the tests; its wheel brings no kernelspec. Bash is found at its usual place, too."""
+    spec = VENV / "share" / "jupyter" / "kernels" / "bash" / "kernel.json"
+    if is_done("bash-kernel", "1") and spec.is_file():
+        return
+    run(BIN / "python", "-m", "bash_kernel.install", "--sys-prefix")
+    described = json.loads(spec.read_text())
+    described.setdefault("env", {})["PATH"] = "${PATH}:/usr/bin:/bin"
+    spec.write_text(json.dumps(described))
+    mark_done("bash-kernel", "1")
+
+
 def find_chromium() -> Path:
     """The installed one, else the distribution's when root, else Playwright's."""
     wanted = os.environ.get("SWANGPU_CHROMIUM")
@@ -237,6 +250,8 @@ def set_up(goal: str) -> None:
     if EXTRAS[goal]:
         install_package(EXTRAS[goal])
         build_labextension()
+    if goal == "test":
+        install_bash_kernel()
     took = time.monotonic() - started
     if took > 5:
         say(f"Set up for `make {goal}` in {took:.0f} s.")
