@@ -11,7 +11,7 @@ from swangpu.broker.broker import Broker
 from swangpu.broker.estimate import estimate_wait
 from swangpu.broker.policy import Policy
 from swangpu.broker.queue import ahead_of, waiting_reason
-from swangpu.domain.sessions import EndReason, Request, Session, SessionState
+from swangpu.domain.sessions import EndReason, Request, Session, SessionKind, SessionState
 from swangpu.errors import Conflict, NotFound
 
 
@@ -282,3 +282,14 @@ def test_what_does_not_exist_is_not_found() -> None:
     for event in (ev.Claimed("x"), ev.Released("x"), ev.Extended("x", 60.0), ev.Undone("x"), ev.Paused("x")):
         with pytest.raises(NotFound):
             desk.send(event)
+
+
+def test_a_job_whose_attach_failed_leaves_no_deadline_in_the_past() -> None:
+    desk = Desk()
+    session = desk.get(kind=SessionKind.JOB, duration_s=3600.0)
+    desk.send(ev.AttachFailed(session, "late", "A late failure."))
+    desk.pass_time(300)
+    deadline = desk.broker.next_deadline()
+    assert deadline is not None
+    assert deadline > desk.now, "the shell would wake up for it again and again"
+    assert desk[session].state is SessionState.ACTIVE

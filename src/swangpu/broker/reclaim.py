@@ -47,7 +47,7 @@ def deadlines(state: BrokerState) -> float | None:
         elif s.state in HOLDING and s.lease_until is not None:
             times.append(s.lease_until)
             times += [s.lease_until - w for w in policy.warn_s if _will_warn(s, w)]
-            if s.empty_since is not None:
+            if s.empty_since is not None and _lingers(s):
                 times.append(s.empty_since + policy.linger_s)
         if s.lost_since is not None and s.state in HOLDING:
             times.append(s.lost_since + policy.lost_grace_s)
@@ -108,7 +108,7 @@ def _holding_due(state: BrokerState, s: Session, now: float) -> list[Command]:
         lost = notify(s, "device_lost", "error", f"{title}: {reason.text}", title=title)
         return [*begin_end(state, s, EndReason.LOST, now, reason=reason), lost]
     lingered = s.empty_since is not None and s.empty_since + policy.linger_s <= now
-    if lingered and not s.kernel_ids and s.request.kind is SessionKind.KERNEL:
+    if lingered and _lingers(s):
         reason = Reason("no_kernel", "Its kernel was shut down, so the GPU went back.")
         return begin_end(state, s, EndReason.RELEASED, now, reason=reason)
     if s.lease_until is None:
@@ -147,6 +147,11 @@ def _expire(state: BrokerState, s: Session, now: float) -> list[Command]:
     reason = Reason("lease_ended", "Its lease has ended.")
     told = notify(s, "lease_ended", "warning", f"{title}: the lease has ended and the GPU goes back.", title=title)
     return [*begin_end(state, s, EndReason.EXPIRED, now, reason=reason), told]
+
+
+def _lingers(s: Session) -> bool:
+    """Whether a session is waiting for a kernel: a command's or a cluster's never is."""
+    return s.request.kind is SessionKind.KERNEL and not s.kernel_ids
 
 
 def _will_warn(s: Session, warning_s: float) -> bool:
