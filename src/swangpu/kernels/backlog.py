@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from swangpu.kernels.messages import Message
 
@@ -15,8 +14,7 @@ __all__ = ["Backlog", "Kept"]
 BULKY = frozenset({"stream", "display_data", "update_display_data", "execute_result", "comm_msg", "debug_event"})
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """One message: its channel, the client it is for (empty on iopub) and its frames without that identity."""
 
     channel: str

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ def socket_path(runtime_dir: Path, kernel_id: str) -> Path:
     folder of this user in the temporary one."""
     path = runtime_dir / "agents" / "sockets" / f"{kernel_id}.sock"
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        import tempfile  # not in the agent, which is only told the path
+
         path = Path(tempfile.gettempdir()) / f"swangpu-{os.getuid()}" / "sockets" / f"{kernel_id}.sock"
     return path
 

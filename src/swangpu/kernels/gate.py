@@ -9,8 +9,8 @@ waiting.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from swangpu.kernels.messages import Message
 
@@ -26,8 +26,7 @@ class Verdict(Enum):
     ANSWER = "answer"
 
 
-@dataclass(frozen=True)
-class Interrupted:
+class Interrupted(NamedTuple):
     """Held executions that an interrupt ends: ``failed`` (the one whose turn it was) gets ``error``."""
 
     failed: Message | None

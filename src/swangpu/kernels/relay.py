@@ -8,7 +8,7 @@ is the agent's on both sides, as jupyter_client uses it.
 from __future__ import annotations
 
 import contextlib
-import uuid
+import os
 from typing import Any
 
 import zmq
@@ -59,7 +59,7 @@ class Relay:
                 socket.setsockopt(zmq.SNDHWM, 0)
             socket.bind(_url(outer, channel))
             self.outer[channel] = socket
-        identity = f"swangpu-{uuid.uuid4().hex}".encode("ascii")
+        identity = f"swangpu-{os.urandom(16).hex()}".encode("ascii")
         for channel in CHANNELS:
             socket = self._socket(zmq.SUB if channel == "iopub" else zmq.DEALER, server=False)
             socket.setsockopt(zmq.RECONNECT_IVL, CONNECT_RETRY_MS)
