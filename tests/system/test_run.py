@@ -22,6 +22,9 @@ def start_run(live: ServerProcess, *program: str, **more: Any) -> subprocess.Pop
         stderr=subprocess.PIPE,
         text=True,
         env=live.environment(),
+        # A group of its own, as a shell gives it: the group of a test run that nobody started from a terminal is
+        # orphaned, and the system never stops such a one.
+        preexec_fn=os.setpgrp,
         **more,
     )
 
