@@ -14,5 +14,22 @@ __path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]  # noqa
 
 
 def load_ipython_extension(ip: Any) -> None:
-    """Make ``%gpu`` known; a kernel must start whatever happens here."""
-    importlib.import_module("swangpu_kernel.magics").load_ipython_extension(ip)
+    """Make ``%gpu`` known; it is loaded when it is first used, since every kernel comes through here."""
+
+    def gpu(line: str, cell: str | None = None) -> Any:
+        """GPUs from this notebook: ``%gpu help``."""
+        importlib.import_module("swangpu_kernel.magics").load_ipython_extension(ip)
+        if cell is None:
+            return ip.find_line_magic("gpu")(line)
+        return ip.find_cell_magic("gpu")(line, cell)
+
+    def complete(shell: Any, event: Any) -> list[str]:
+        try:
+            found = importlib.import_module("swangpu_kernel.complete").candidates(event.line)
+        except Exception:
+            return []
+        return list(found)
+
+    ip.register_magic_function(gpu, "line_cell", "gpu")
+    for name in ("%gpu", "%%gpu"):
+        ip.set_hook("complete_command", complete, str_key=name)
