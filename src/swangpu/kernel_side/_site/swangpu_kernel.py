@@ -18,14 +18,16 @@ def load_ipython_extension(ip: Any) -> None:
 
     def gpu(line: str, cell: str | None = None) -> Any:
         """GPUs from this notebook: ``%gpu help``."""
+        __tracebackhide__ = True  # what a cell raises is about the cell
         importlib.import_module("swangpu_kernel.magics").load_ipython_extension(ip)
         if cell is None:
             return ip.find_line_magic("gpu")(line)
         return ip.find_cell_magic("gpu")(line, cell)
 
     def complete(shell: Any, event: Any) -> list[str]:
+        line = getattr(event, "text_until_cursor", event.line)
         try:
-            found = importlib.import_module("swangpu_kernel.complete").candidates(event.line)
+            found = importlib.import_module("swangpu_kernel.complete").candidates(line)
         except Exception:
             return []
         return list(found)
