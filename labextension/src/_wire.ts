@@ -290,6 +290,7 @@ export interface SessionView {
   kernel_ids: string[];
   path: string | null;
   user: string;
+  mine: boolean;
   actions: string[];
   undo_until: number | null;
   simulated: boolean;

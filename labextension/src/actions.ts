@@ -110,6 +110,10 @@ export class Actions {
     return this.model.during(`release:${id}`, id, async () => this.model.put(await this.api.release(id)));
   }
 
+  resume(id: string): Promise<void> {
+    return this.model.during(`resume:${id}`, id, async () => this.model.put(await this.api.resume(id)));
+  }
+
   undo(id: string): Promise<void> {
     return this.model.during(`undo:${id}`, id, async () => this.model.put(await this.api.undo(id)));
   }

@@ -76,6 +76,10 @@ export class Api {
     return this.call('DELETE', `sessions/${encodeURIComponent(id)}`);
   }
 
+  resume(id: string): Promise<SessionView> {
+    return this.act(id, 'resume');
+  }
+
   undo(id: string): Promise<SessionView> {
     return this.act(id, 'undo');
   }

@@ -217,7 +217,9 @@ export class Model implements IDisposable {
     }
   }
 
-  private withSessions(items: readonly SessionView[], asOf: number): Partial<State> {
+  private withSessions(all: readonly SessionView[], asOf: number): Partial<State> {
+    // An operator is told of everybody's.
+    const items = all.filter(session => session.mine);
     for (const session of items) {
       if (session.state === 'ended' && !this.endedAt.has(session.id)) {
         // One that had ended before we looked is not news.

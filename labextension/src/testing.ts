@@ -1,6 +1,6 @@
 import { nullTranslator } from '@jupyterlab/translation';
 
-import type { FlavorView, Offer, SampleView, SessionView } from './_wire';
+import type { FlavorView, Offer, Pool, SampleView, SessionView } from './_wire';
 import { Words } from './words';
 
 /** What the unit tests are made of. */
@@ -32,6 +32,7 @@ export function session(change: Partial<SessionView> = {}): SessionView {
     kernel_ids: ['k1'],
     path: 'fit.ipynb',
     user: 'ada',
+    mine: true,
     actions: ['extend', 'release'],
     undo_until: null,
     simulated: true,
@@ -90,6 +91,21 @@ export function flavor(change: Partial<FlavorView> = {}): FlavorView {
     queued: 0,
     cost_per_hour: null,
     currency: null,
+    ...change
+  };
+}
+
+export function pool(change: Partial<Pool> = {}): Pool {
+  return {
+    name: 'local',
+    title: 'This machine',
+    managed: true,
+    available: true,
+    reason: null,
+    hint: null,
+    simulated: false,
+    as_of: 1000,
+    flavors: [],
     ...change
   };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { flavor, offer, sample, session, words } from './testing';
+import { flavor, offer, pool, sample, session, words } from './testing';
 
 const { format } = words;
 /** Without regard to which spaces may break. */
@@ -113,6 +113,20 @@ describe('reasons', () => {
   it('translates the codes that it knows', () => {
     const reason = { code: 'in_queue', params: { position: 3, title: 'T4' }, text: 'x' };
     expect(words.reason(reason)).toBe('3rd in the queue for T4.');
+  });
+
+  it('names the session in a notification, which stands alone, and not on its card', () => {
+    const params = { title: 'T4 quarter', used_bytes: 9e9, limit_bytes: 4e9 };
+    const said = { code: 'over_share', params, text: 'x' };
+    expect(plain(words.reason(said))).toMatch(/^It uses 9 GB of GPU memory, and its share is 4 GB\./);
+    const notice = { ...said, id: 'n', at: 0, level: 'warning' as const, session_id: 's1', actions: [] };
+    expect(plain(words.notice(notice))).toMatch(/^T4 quarter: It uses 9 GB/);
+  });
+
+  it('translates what is wrong with a whole pool, and leaves to the server what names devices', () => {
+    const reason = { code: 'no_permission', params: {}, text: 'GPU 1 may not be used by this account.' };
+    expect(words.away(pool({ reason, available: true }))).toBe(reason.text);
+    expect(words.away(pool({ reason, available: false }))).toBe('This account may not use the NVIDIA driver.');
   });
 
   it('takes the words of the server for the others', () => {

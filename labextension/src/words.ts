@@ -10,6 +10,9 @@ function text(value: unknown): string {
   return typeof value === 'string' || typeof value === 'number' ? String(value) : '';
 }
 
+/** Notices whose sentence says "it": the card names the session above it, a notification has to. */
+const NAMED = new Set(['crowded_share', 'device_lost', 'over_share', 'unclaimed']);
+
 /** Every sentence that turns on what the server says: codes become words here, and nowhere else. */
 export class Words {
   readonly format: Format;
@@ -20,6 +23,7 @@ export class Words {
   ) {
     this.format = new Format(trans, locale);
     this.reasons = this.reasonTable();
+    this.poolReasons = this.poolReasonTable();
   }
 
   /** A reason in the person's language; one that is not known here in the server's English. */
@@ -27,8 +31,12 @@ export class Words {
     return this.reasons[reason.code]?.(reason.params) ?? reason.text;
   }
 
-  notice(notice: Notice): string {
-    return this.reasons[notice.code]?.(notice.params) ?? notice.text;
+  notice({ code, params, text: said }: Notice): string {
+    const sentence = this.reasons[code]?.(params);
+    if (sentence === undefined) {
+      return said;
+    }
+    return NAMED.has(code) ? this.trans.__('%1: %2', text(params.title), sentence) : sentence;
   }
 
   /** One line of an offer, without what makes it stand out. */
@@ -211,10 +219,16 @@ export class Words {
   }
 
   away(pool: Pool): string {
-    return pool.reason ? this.reason(pool.reason) : this.trans.__('Not available now.');
+    const { reason } = pool;
+    if (!reason) {
+      return this.trans.__('Not available now.');
+    }
+    // Of a pool that works more than one thing can be amiss, and the server's sentence names the devices.
+    return (pool.available ? undefined : this.poolReasons[reason.code]) ?? reason.text;
   }
 
   private readonly reasons: Record<string, Sentence | undefined>;
+  private readonly poolReasons: Record<string, string | undefined>;
 
   private reasonTable(): Record<string, Sentence | undefined> {
     const { trans } = this;
@@ -228,10 +242,46 @@ export class Words {
       lease_ended: p =>
         p.title ? trans.__('%1: the lease has ended and the GPU goes back.', title(p)) : trans.__('Its lease has ended.'),
       no_kernel: () => trans.__('Its kernel was shut down, so the GPU went back.'),
+      pool_away: p => trans.__('%1 does not answer now; you keep your place.', text(p.pool)),
+      unclaimed: () => trans.__('It was not claimed in time and went to the next in the queue.'),
+      device_away: () => trans.__('Its GPU does not answer. If it does not come back soon, the session ends.'),
+      device_lost: () => trans.__('Its GPU stopped answering and did not come back.'),
       device_back: p => trans.__('%1 answers again.', title(p)),
+      over_share: p =>
+        trans.__(
+          'It uses %1 of GPU memory, and its share is %2. Others on the same GPU can run out of memory. Free some, or get a larger share.',
+          this.format.memory(Number(p.used_bytes)),
+          this.format.memory(Number(p.limit_bytes))
+        ),
+      crowded_share: p =>
+        trans.__(
+          'Another session on the same GPU uses %1 of memory, and its share is %2. Yours can run out of memory though it keeps to its share. The other was told.',
+          this.format.memory(Number(p.used_bytes)),
+          this.format.memory(Number(p.limit_bytes))
+        ),
+      variables_left: p =>
+        text(p.names)
+          ? trans.__('%1: these variables did not come along: %2.', title(p), text(p.names))
+          : trans.__('%1: the variables did not come along. %2', title(p), text(p.why)),
+      ledger_put_aside: p =>
+        trans.__(
+          'The record of your GPU sessions was damaged, so a new one was begun: sessions and statistics of before are not known any more. The damaged file is kept as %1.',
+          text(p.path)
+        ),
       lease_at_maximum: () => trans.__('This session is at the longest lease allowed here.'),
       too_late_to_undo: () => trans.__('It is too late to undo this.'),
       kernel_attached: () => trans.__('This kernel is on a GPU already, or waits for one.')
+    };
+  }
+
+  private poolReasonTable(): Record<string, string | undefined> {
+    const { trans } = this;
+    return {
+      library_missing: trans.__('No NVIDIA driver here (libnvidia-ml not found).'),
+      driver_not_loaded: trans.__('The NVIDIA driver is not loaded.'),
+      no_permission: trans.__('This account may not use the NVIDIA driver.'),
+      version_mismatch: trans.__('The NVIDIA driver and its library have different versions.'),
+      not_answering: trans.__('The NVIDIA driver does not answer.')
     };
   }
 }

@@ -1,7 +1,7 @@
 import { expect, type Page, test } from '@playwright/test';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -24,14 +24,16 @@ class LabOnDriver {
     renameSync(join(this.home, 'new'), join(this.home, 'state'));
   }
 
-  start(library: boolean): void {
+  /** Start it; `foreign` in a PID namespace of its own, as a container does. */
+  start(library: boolean, foreign = false): void {
     const libraries = mkdtempSync(join(this.home, 'lib-'));
     if (library) {
       execFileSync(join(bin, 'python'), ['-c', build, join(root, 'tests'), libraries]);
     }
     const options = ['lab', '--no-browser', '--allow-root', `--port=${this.port}`, `--ServerApp.root_dir=${this.home}`,
       `--IdentityProvider.token=${token}`, '--ServerApp.jpserver_extensions=swangpu.server=True'];
-    this.process = spawn(join(bin, 'jupyter'), options, {
+    const [program, ...args] = [...(foreign ? otherNamespace() : []), join(bin, 'jupyter'), ...options] as [string, ...string[]];
+    this.process = spawn(program, args, {
       env: { ...process.env, HOME: this.home, XDG_RUNTIME_DIR: this.home, PATH: [bin, process.env.PATH].join(':'),
         SWANGPU_NVML_SIM: join(this.home, 'state'), LD_LIBRARY_PATH: libraries, DYLD_LIBRARY_PATH: libraries },
       stdio: 'ignore'
@@ -52,12 +54,27 @@ class LabOnDriver {
 
   async stop(): Promise<void> {
     if (this.process?.exitCode === null) {
-      this.process.kill('SIGTERM');
-      await once(this.process, 'exit');
+      // By a call: unshare does not pass signals on.
+      const gone = once(this.process, 'exit');
+      const url = `http://127.0.0.1:${this.port}/api/shutdown`;
+      await fetch(url, { method: 'POST', headers: { Authorization: `token ${token}` } });
+      await gone;
     }
     rmSync(this.home, { recursive: true, force: true });
   }
 }
+
+/** What starts a program in a PID namespace of its own; nothing where we are in one already. */
+function otherNamespace(): string[] {
+  const asked = 'from swangpu.telemetry.nvml_calls import in_host_pid_namespace as f; print(f())';
+  const program = ['/usr/bin/unshare', '/bin/unshare'].find(existsSync);
+  test.skip(program === undefined && !process.env.CI, 'nothing here makes a PID namespace');
+  const unshare = [program ?? 'unshare', '--user', '--map-root-user', '--pid', '--fork', '--kill-child'];
+  return execFileSync(join(bin, 'python'), ['-c', asked]).toString().trim() === 'True' ? unshare : [];
+}
+
+const EIGHT = ['gpus 8', ...Array.from({ length: 8 }, (_, n) => `gpu.${n}.name NVIDIA A100-SXM4-40GB\ngpu.${n}.memory_mib 40960`)];
+const TWO_CUT = [...EIGHT, 'gpu.2.mig 7 1g.5gb 4864', 'gpu.5.mig 7 1g.5gb 4864'];
 
 let lab: LabOnDriver;
 
@@ -73,6 +90,8 @@ test('without the driver\'s library the panel says so, and what helps', async ({
   await expect(panel.root).toContainText('No NVIDIA driver here (libnvidia-ml not found).');
   await panel.root.getByRole('button', { name: 'What can I do about This machine?' }).click();
   await expect(panel.root).toContainText('install the driver');
+  await expect(panel.root).toContainText('No GPU can be had from here now.');
+  await expect(panel.root).not.toContainText('Other pools work');
   await panel.expectAccessible();
   await panel.picture('library-missing');
 });
@@ -92,4 +111,50 @@ test('a driver that is not loaded is said; once it is loaded, the GPUs are there
   await expect(panel.root).toContainText('GPU 1 does not answer now.', { timeout: 40_000 });
   await panel.expectAccessible();
   await panel.picture('device-lost');
+});
+
+test('eight GPUs of which two are cut in seven; a hanging call and a missing permission are said, each of its GPU', async ({ page }) => {
+  const seen = { timeout: 40_000 };
+  lab.state(TWO_CUT.join('\n'));
+  lab.start(true);
+  const panel = await lab.open(page);
+  const counts = panel.root.getByRole('list', { name: 'GPUs of This machine' }).getByRole('listitem');
+  await expect(counts.filter({ hasText: 'A100 slice, 5 GB' })).toContainText('14 free');
+  await expect(counts.filter({ hasText: 'A100 whole' })).toContainText('6 free');
+  await panel.expectAccessible();
+  await panel.picture('mig');
+
+  lab.state([...TWO_CUT, 'gpu.3.hang nvmlDeviceGetMemoryInfo_v2 10'].join('\n'));
+  await expect(panel.root).toContainText('GPU 3 does not answer now.', seen);
+  await expect(counts.filter({ hasText: 'A100 whole' })).toContainText('5 free');
+  await panel.picture('call-hangs');
+  lab.state(TWO_CUT.join('\n'));
+  await expect(panel.root).not.toContainText('does not answer now', seen);
+  await expect(counts.filter({ hasText: 'A100 whole' })).toContainText('6 free');
+
+  lab.state([...TWO_CUT, 'gpu.1.fail * 4'].join('\n'));
+  await expect(panel.root).toContainText('GPU 1 may not be used by this account.', seen);
+  await expect(panel.root).toContainText('Ask for access to /dev/nvidia*.');
+  await panel.expectAccessible();
+  await panel.picture('no-permission');
+});
+
+test('an account that may not use the driver at all is told so', async ({ page }) => {
+  lab.state('gpus 2\nfail nvmlInitWithFlags 4');
+  lab.start(true);
+  const panel = await lab.open(page);
+  await expect(panel.root).toContainText('This account may not use the NVIDIA driver.');
+  await panel.root.getByRole('button', { name: 'What can I do about This machine?' }).click();
+  await expect(panel.root).toContainText('Ask for access to /dev/nvidia*.');
+});
+
+test('in a container, what others compute is not visible and counts as taken', async ({ page }) => {
+  lab.state([...TWO_CUT, 'gpu.0.proc 3999999 100', 'gpu.2.proc 3999999 100 3'].join('\n'));
+  lab.start(true, true);
+  const panel = await lab.open(page);
+  await expect(panel.root).toContainText('Processes on GPU 0, GPU 2 are not visible from here');
+  const counts = panel.root.getByRole('list', { name: 'GPUs of This machine' }).getByRole('listitem');
+  await expect(counts.filter({ hasText: 'A100 whole' })).toContainText('1 used outside');
+  await panel.expectAccessible();
+  await panel.picture('processes-not-visible');
 });

@@ -149,8 +149,11 @@ class KernelHost(Protocol):
         """
         ...
 
-    async def detach(self, kernel_id: str, session_id: str, carry: Carry) -> None:
-        """Restart it without. Idempotent; safe when the kernel is gone."""
+    async def detach(self, kernel_id: str, session_id: str, carry: Carry, *, stop_cell: bool = False) -> None:
+        """Restart it without. Idempotent; safe when the kernel is gone.
+
+        ``stop_cell``: a running cell is interrupted, so that the variables can be carried all the same.
+        """
         ...
 
     async def bind_in_place(self, kernel_id: str, session_id: str, env: Mapping[str, str | None]) -> None:

@@ -166,6 +166,7 @@ class SessionView(Struct):
     kernel_ids: list[str]
     path: str | None
     user: str
+    mine: bool
     actions: list[str]
     undo_until: float | None
     simulated: bool

@@ -87,7 +87,6 @@ def test_what_cannot_be_carried_is_named_with_a_plain_reason(tmp_path: Path) -> 
 
 
 def test_functions_and_classes_see_the_notebook_as_before(tmp_path: Path) -> None:
-    pytest.importorskip("cloudpickle")
     _, loaded, after = move(run(FUNCTIONS), tmp_path / "variables")
     assert loaded["left"] == []
     assert after["same"] is after["point"]

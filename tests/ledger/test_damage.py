@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import resource
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from needs import missing, tool
 from swangpu.domain.records import DemandRecord, JournalEntry, UsageRecord
 from swangpu.errors import LedgerUnavailable
 from swangpu.ledger.store import SqlLedger
@@ -120,11 +120,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of half a megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs root")
+    mount, umount = tool("mount"), tool("umount")
+    if os.geteuid() != 0 or mount is None or umount is None:
+        missing("mounting a small disk needs root")
+    command = [mount, "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True).returncode:
+        missing("this machine lets nobody mount a disk")
     yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    subprocess.run([umount, "-l", str(disk)], check=True)
 
 
 def test_a_really_full_disk(small_disk: Path) -> None:
@@ -148,7 +151,7 @@ def test_a_disk_that_becomes_read_only(small_disk: Path) -> None:
     ledger = SqlLedger(small_disk / "l.sqlite")
     ledger.append([entry(1)])
     ledger.close()
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    subprocess.run([str(tool("mount")), "-o", "remount,ro", str(small_disk)], check=True)
     for path in (small_disk / "l.sqlite", small_disk / "new.sqlite", small_disk / "sub" / "new.sqlite"):
         with pytest.raises(LedgerUnavailable) as raised:
             SqlLedger(path).append([entry(2)])

@@ -131,7 +131,7 @@ class DictKernels:
         await self.may_attach.wait()
         self.rows[kernel_id] = (session_id, dict(env))
 
-    async def detach(self, kernel_id: str, session_id: str, carry: Carry) -> None:
+    async def detach(self, kernel_id: str, session_id: str, carry: Carry, *, stop_cell: bool = False) -> None:
         if kernel_id in self.rows:
             self.rows[kernel_id] = (None, {})
 

@@ -142,6 +142,56 @@ def test_variables_are_carried_there_and_back(server: ServerProcess) -> None:
     assert kernel.run(SHARE).strip() == "None"
 
 
+def notices(server: ServerProcess) -> dict[str, dict[str, str]]:
+    """What the person was told, by code and session."""
+    said = server.call("GET", "/stream", params={"topics": "notices", "limit": "2"}).text
+    data = [line.removeprefix("data: ") for line in said.splitlines() if line.startswith("data: ")][-1]
+    return {f"{n['code']} {n['session_id']}": n for n in json.loads(data).get("items", [])}
+
+
+def test_what_a_running_cell_has_computed_survives_the_end_of_its_session(server: ServerProcess) -> None:
+    kernel, session = attached(server, "night.ipynb")
+    kernel.run("log = open('night.txt', 'w')")
+
+    async def main() -> None:
+        socket = await kernel.connect()
+        cell = "import time\nfor epoch in range(100_000):\n    print(epoch, flush=True)\n    time.sleep(0.1)"
+        running = kernel.code(cell)
+        await socket.write_message(json.dumps(running))
+        await collect(socket, running["header"]["msg_id"], lambda kinds: "stream" in kinds)
+        await asyncio.to_thread(server.call, "DELETE", f"/sessions/{session['id']}")
+        out = await collect(socket, running["header"]["msg_id"], lambda kinds: "error" in kinds)
+        assert "KeyboardInterrupt" in out
+        socket.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    eventually(lambda: server.call("GET", f"/sessions/{session['id']}").json()["state"] == "ended", 60)
+    assert kernel.run("print(epoch >= 0)").strip() == "True"
+    assert kernel.run(SHARE).strip() == "None"
+    told = notices(server)[f"variables_left {session['id']}"]
+    assert told["text"].endswith("these variables did not come along: log.")
+
+
+def test_variables_that_can_not_be_read_any_more_are_named(server: ServerProcess) -> None:
+    kernel = LiveKernel(server, "fragile.ipynb")
+    kernel.run(
+        "import pathlib, sys\n"
+        "pathlib.Path('fragile.py').write_text('class Thing: pass')\n"
+        "sys.path.insert(0, '.')\n"
+        "import fragile\n"
+        "thing, n = fragile.Thing(), 7\n"
+        "pathlib.Path('fragile.py').unlink()"
+    )
+    session = server.call("POST", "/sessions", {"flavor": "t4/time-4"}).json()
+    body = {"path": "fragile.ipynb", "carry": "all"}
+    assert server.call("POST", f"/sessions/{session['id']}/attach", body).status_code == 200
+    assert kernel.run("print(n, 'thing' in dir())").strip() == "7 False"
+    told = notices(server)[f"variables_left {session['id']}"]
+    assert "thing" in told["text"]
+    assert told["level"] == "warning"
+    server.call("DELETE", f"/sessions/{session['id']}")
+
+
 def test_another_language(server: ServerProcess) -> None:
     import subprocess
     import sys

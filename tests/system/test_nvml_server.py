@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from needs import missing, tool
 from nvml.sim import GPU, NvmlSim, nvml, nvml_library  # noqa: F401
 from server_process import API, ServerProcess, eventually
 from swangpu.telemetry.nvml_calls import in_host_pid_namespace
@@ -209,9 +209,9 @@ def foreign() -> tuple[str, ...]:
         pytest.skip("PID namespaces are Linux's")
     if not in_host_pid_namespace():
         return ()
-    command = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
-    if not shutil.which("unshare") or subprocess.run([*command, "true"], capture_output=True).returncode:
-        pytest.skip("this machine gives us no PID namespace")
+    command = (tool("unshare") or "unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+    if tool("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        missing("this machine gives us no PID namespace")
     return command
 
 

@@ -40,7 +40,7 @@ function OfferRow({ offer, first, canGet }: RowProps): JSX.Element {
 /** Where the wish can be had, best first. */
 export function Offers({ canGet }: { canGet: boolean }): JSX.Element {
   const { actions, words } = useTools();
-  const { notebook, offers, offersProblem } = useModel();
+  const { notebook, offers, offersProblem, pools } = useModel();
   const { trans } = words;
   if (!offers) {
     return offersProblem ? (
@@ -50,9 +50,12 @@ export function Offers({ canGet }: { canGet: boolean }): JSX.Element {
     );
   }
   if (offers.length === 0) {
+    const working = pools === null || pools.some(pool => pool.available && pool.flavors.length > 0);
     return (
       <p className="jp-Gpu-empty">
-        {trans.__('No GPU here has that much memory. Ask for less, or look under Site at what there is.')}
+        {working
+          ? trans.__('No GPU here has that much memory. Ask for less, or look under Site at what there is.')
+          : trans.__('No GPU can be had from here now. Site, below, says why and what helps.')}
       </p>
     );
   }

@@ -78,6 +78,15 @@ function Buttons({ session }: { session: SessionView }): JSX.Element {
           onClick={() => void actions.claim(session.id)}
         />
       )}
+      {can('resume') && (
+        <Action
+          label={under('resume') ? trans.__('Resuming …') : trans.__('Resume')}
+          about={trans.__('Resume %1', session.title)}
+          look="outline"
+          disabled={under('resume')}
+          onClick={() => void actions.resume(session.id)}
+        />
+      )}
       {can('undo') && (
         <Action
           label={trans.__('Undo')}

@@ -106,10 +106,21 @@ async def get_devices(call: Call) -> wire.Devices:
     return wire.Devices(items=items, as_of=latest.as_of, driver=views.driver_view(latest.driver))
 
 
-async def get_sessions(call: Call) -> wire.Sessions:
+def sessions_of(call: Call) -> list[wire.SessionView]:
+    """A person's own sessions; for an operator everybody's."""
     state = call.runtime.broker.state
-    mine = [s for s in state.sessions.values() if call.operator or s.user == call.user]
-    return wire.Sessions(items=[call.view(s) for s in mine], as_of=call.runtime.now())
+    return [call.view(s) for s in state.sessions.values() if call.operator or s.user == call.user]
+
+
+async def get_sessions(call: Call) -> wire.Sessions:
+    await _see_renames(call)
+    return wire.Sessions(items=sessions_of(call), as_of=call.runtime.now())
+
+
+async def _see_renames(call: Call) -> None:
+    """A notebook that was renamed is shown under its new name."""
+    if call.runtime.kernels is not None:
+        await call.runtime.kernels.refresh()
 
 
 async def post_session(call: Call) -> wire.SessionView:
@@ -126,6 +137,7 @@ async def post_session(call: Call) -> wire.SessionView:
 
 
 async def get_session(call: Call) -> wire.SessionView:
+    await _see_renames(call)
     return call.view(call.session())
 
 

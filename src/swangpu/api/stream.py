@@ -15,13 +15,15 @@ from typing import Any
 from .. import wire
 from ..runtime import Change, Runtime
 from ..runtime.clock import wait_at_most
-from .calls import Call, get_sessions
+from .calls import Call, sessions_of
 from .context import ApiContext
 from .views import pool_view, sample_view
 
 __all__ = ["HEARTBEAT_S", "Stream"]
 
 HEARTBEAT_S = 5.0
+#: an event, since a page does not hear comments; without an id, so that it is not taken for the last one heard
+BEAT = b"event: heartbeat\ndata: {}\n\n"
 #: totals of the site go out at most this often
 POOLS_EVERY_S = 1.0
 
@@ -84,7 +86,7 @@ class Stream:
                     last_write = clock.monotonic()
                 continue
             if clock.monotonic() - last_write >= HEARTBEAT_S:
-                await self._write(b": still here\n\n")
+                await self._write(BEAT)
                 last_write = clock.monotonic()
             self._wake.clear()
             held_back = "pools" in self._due
@@ -104,8 +106,7 @@ class Stream:
     async def _event(self, topic: str) -> Any:
         runtime, now = self._runtime, self._runtime.now()
         if topic == "sessions":
-            found = await get_sessions(self._call)
-            return wire.SessionsEvent(as_of=found.as_of, items=found.items)
+            return wire.SessionsEvent(as_of=now, items=sessions_of(self._call))
         if topic == "pools":
             await runtime.refresh(max_age_s=10.0)
             return pools_event(runtime, self._call.context)

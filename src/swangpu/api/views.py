@@ -103,6 +103,7 @@ def session_view(state: BrokerState, session: Session, known: Known, *, for_owne
         kernel_ids=list(session.kernel_ids),
         path=known.path(session),
         user=session.user,
+        mine=for_owner,
         actions=_actions(session, known.now),
         undo_until=session.undo_until,
         simulated=bool(inventory.simulated if inventory else any(p.simulated for p in state.pools.values())),
@@ -164,11 +165,19 @@ def pool_view(state: BrokerState, inventory: PoolInventory, known: Known) -> wir
         managed=inventory.managed,
         available=inventory.available,
         reason=reason,
-        hint=inventory.hint,
+        hint=_hint(state, inventory),
         simulated=inventory.simulated,
         as_of=known.pool_as_of(inventory.pool),
         flavors=[flavor_view(state, inventory, flavor) for flavor in inventory.flavors],
     )
+
+
+def _hint(state: BrokerState, inventory: PoolInventory) -> str | None:
+    """What helps, and what can be done meanwhile."""
+    others = any(p.available and p.shares for p in state.pools.values() if p.pool != inventory.pool)
+    if inventory.available or not others:
+        return inventory.hint
+    return f"Other pools work. {inventory.hint or ''}".rstrip()
 
 
 def flavor_view(state: BrokerState, inventory: PoolInventory, flavor: Flavor) -> wire.FlavorView:

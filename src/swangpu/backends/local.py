@@ -296,4 +296,4 @@ def _status(checkpoint: str, snapshot: Snapshot) -> BackendStatus:
 
 def _no_devices(config: LocalPoolConfig) -> tuple[str, str, str]:
     text = "There is no GPU in this machine." if not config.devices else "None of the configured GPUs is here."
-    return ("no_devices", text, "Other pools work. nvidia-smi -L lists what there is.")
+    return ("no_devices", text, "nvidia-smi -L lists what there is.")

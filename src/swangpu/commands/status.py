@@ -23,7 +23,7 @@ def main(asked: argparse.Namespace) -> int:
         both: dict[str, Any] = {"offers": offers, "pools": pools, "sessions": sessions}
         print(json.dumps(msgspec.to_builtins(both), indent=2))
         return 0
-    live = [one for one in sessions.items if one.state != "ended"]
+    live = [one for one in sessions.items if one.mine and one.state != "ended"]
     view = render.sessions(msgspec.to_builtins(live)).extend(render.offers(msgspec.to_builtins(offers.items)))
     for pool in pools.items:
         if not pool.available:

@@ -126,7 +126,8 @@ class Api:
         return _items(self.call("GET", "/devices"))
 
     def sessions(self) -> list[Json]:
-        return _items(self.call("GET", "/sessions"))
+        """The person's own, also where they may see everybody's."""
+        return [one for one in _items(self.call("GET", "/sessions")) if one.get("mine", True)]
 
     def session(self, session_id: str) -> Json:
         return self.call("GET", _session(session_id))

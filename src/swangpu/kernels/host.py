@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import logging
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..domain.sessions import Carry
 from ..errors import Conflict, NotFound
 from ..ports import KernelInfo
-from . import registry
+from . import registry, variables
 from .bindings import BINDINGS, Adoption, Binding
 from .door import ask
 
@@ -26,15 +27,7 @@ log = logging.getLogger(__name__)
 
 #: how often the kernels on sessions are asked whether a cell runs
 ACTIVITY_EVERY_S = 1.0
-#: how long a kernel may take to answer what it could carry, and to carry it, in seconds
-PREVIEW_TIMEOUT_S = 15.0
-CARRY_TIMEOUT_S = 120.0
 READY_TIMEOUT_S = 60.0
-#: evaluates one of our expressions and leaves no name behind in the person's namespace
-ASK = (
-    "(lambda load: (load('swangpu_kernel.carry'), load('swangpu_kernel.stack'), load('json').dumps("
-    "(lambda swangpu_kernel: %s)(load('swangpu_kernel'))))[-1])(__import__('importlib').import_module)"
-)
 
 
 class JupyterKernelHost:
@@ -49,6 +42,9 @@ class JupyterKernelHost:
         Called with kernel id and session id when a kernel on a session has ended for good.
     on_activity : callable
         Called with session id and whether a cell runs, when that changes.
+    on_left : callable
+        Called with kernel id, session id, the names of variables that unexpectedly did not come along with a restart,
+        and a sentence when none did.
     """
 
     def __init__(
@@ -58,11 +54,13 @@ class JupyterKernelHost:
         *,
         on_gone: Callable[[str, str], None] = lambda kernel_id, session_id: None,
         on_activity: Callable[[str, bool], None] = lambda session_id, busy: None,
+        on_left: Callable[[str, str, Sequence[str], str], None] = lambda kernel_id, session_id, names, why: None,
     ) -> None:
         self._manager = kernel_manager
         self._sessions = session_manager
         self.on_gone = on_gone
         self.on_activity = on_activity
+        self.on_left = on_left
         #: Jupyter's notebook session of each kernel: id, path, name, type
         self._notebooks: dict[str, dict[str, str]] = {}
         self._busy: dict[str, bool] = {}
@@ -83,10 +81,10 @@ class JupyterKernelHost:
                 raise Conflict("This kernel is on another session.", hint="Release that first.", code="kernel_attached")
             # asked again after a crash, or by a second click: a restart would lose the variables for nothing
             if known != Binding(session_id, dict(env)):
-                await self._restart(kernel_id, Binding(session_id, dict(env)), carry)
+                await self._restart(kernel_id, Binding(session_id, dict(env)), carry, session_id)
         self._watch()
 
-    async def detach(self, kernel_id: str, session_id: str, carry: Carry) -> None:
+    async def detach(self, kernel_id: str, session_id: str, carry: Carry, *, stop_cell: bool = False) -> None:
         async with self._lock(kernel_id):
             known = BINDINGS.of_kernel.get(kernel_id)
             if known is None or known.session_id != session_id:
@@ -94,7 +92,7 @@ class JupyterKernelHost:
             if kernel_id not in self._manager:
                 BINDINGS.of_kernel.pop(kernel_id, None)
                 return
-            await self._restart(kernel_id, None, carry)
+            await self._restart(kernel_id, None, carry, session_id, stop_cell=stop_cell)
 
     async def bind_in_place(self, kernel_id: str, session_id: str, env: Mapping[str, str | None]) -> None:
         self._kernel(kernel_id)
@@ -196,10 +194,10 @@ class JupyterKernelHost:
             "stack": [],
             "warning": None,
         }
-        if not self._is_python(kernel) or getattr(kernel, "execution_state", "") == "busy":
+        if not variables.is_python(kernel) or getattr(kernel, "execution_state", "") == "busy":
             return out
-        found = await self._ask(kernel, "swangpu_kernel.carry.preview()", PREVIEW_TIMEOUT_S)
-        stack = await self._ask(kernel, "swangpu_kernel.stack.check()", PREVIEW_TIMEOUT_S)
+        found = await variables.ask_kernel(kernel, "swangpu_kernel.carry.preview()", variables.PREVIEW_TIMEOUT_S)
+        stack = await variables.ask_kernel(kernel, "swangpu_kernel.stack.check()", variables.PREVIEW_TIMEOUT_S)
         if isinstance(found, dict):
             out.update(carry_supported=True, carried=found.get("carried", []), left=found.get("left", []))
         if isinstance(stack, dict):
@@ -261,12 +259,17 @@ class JupyterKernelHost:
             raise NotFound("There is no such kernel.", hint="Start the notebook's kernel first.", code="no_such_kernel")
         return self._manager.get_kernel(kernel_id)
 
-    async def _restart(self, kernel_id: str, binding: Binding | None, carry: Carry) -> None:
+    async def _restart(
+        self, kernel_id: str, binding: Binding | None, carry: Carry, session_id: str, *, stop_cell: bool = False
+    ) -> None:
         """Restart a kernel with or without shares, its variables carried where that was asked for."""
         kernel = self._kernel(kernel_id)
         before = BINDINGS.of_kernel.get(kernel_id)
-        with tempfile.TemporaryDirectory(prefix="swangpu-carry-") as folder:
-            saved = await self._save(kernel, Path(folder)) if carry is Carry.ALL else None
+        folder = Path(tempfile.mkdtemp(prefix="swangpu-carry-"))
+        keep = False
+        try:
+            interrupt = partial(self._manager.interrupt_kernel, kernel_id) if stop_cell else None
+            saved = await variables.save(kernel, folder, interrupt) if carry is Carry.ALL else None
             try:
                 if binding is None:
                     BINDINGS.of_kernel.pop(kernel_id, None)
@@ -282,7 +285,25 @@ class JupyterKernelHost:
             self._gated.discard(kernel_id)
             await self._ready(kernel)
             if saved is not None:
-                await self._ask(kernel, f"swangpu_kernel.carry.load({str(saved)!r})", CARRY_TIMEOUT_S)
+                keep = await self._load(kernel, kernel_id, session_id, saved, told=binding is not None)
+        finally:
+            if not keep:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _load(self, kernel: Any, kernel_id: str, session_id: str, saved: variables.Saved, *, told: bool) -> bool:
+        """Bring the variables back; whether their file is to be kept, since they are nowhere else.
+
+        ``told``: the person knows already what could not be saved.
+        """
+        names, why = await variables.load(kernel, saved)
+        if why:
+            log.warning("Kernel %s could not take its variables back: %s They are in %s", kernel_id, why, saved.path)
+            self.on_left(kernel_id, session_id, [], f"{why} They are kept in {saved.path}.")
+            return True
+        lost = [name for name in names if not told or name not in saved.left]
+        if lost:
+            self.on_left(kernel_id, session_id, lost, "")
+        return False
 
     async def _ready(self, kernel: Any) -> None:
         """Wait until a kernel answers.
@@ -299,57 +320,6 @@ class JupyterKernelHost:
             log.warning("A kernel did not answer within %s s of its restart", READY_TIMEOUT_S)
         finally:
             client.stop_channels()
-
-    async def _save(self, kernel: Any, folder: Path) -> Path:
-        if not self._is_python(kernel):
-            raise Conflict(
-                "The variables of this kernel's language can't be carried.",
-                hint="Choose to drop them.",
-                code="carry_unsupported",
-            )
-        if getattr(kernel, "execution_state", "") == "busy":
-            raise Conflict("A cell is running.", hint="Wait for it, or interrupt it.", code="kernel_busy")
-        path = folder / "variables"
-        answer = await self._ask(kernel, f"swangpu_kernel.carry.save({str(path)!r})", CARRY_TIMEOUT_S)
-        if not isinstance(answer, dict):
-            raise Conflict("The kernel did not save its variables.", hint="Choose to drop them.", code="carry_failed")
-        return path
-
-    def _is_python(self, kernel: Any) -> bool:
-        spec = getattr(kernel, "kernel_spec", None)
-        return str(getattr(spec, "language", "")).lower() == "python"
-
-    async def _ask(self, kernel: Any, expression: str, timeout_s: float) -> Any:
-        """Evaluate one of our own expressions in a kernel, unseen by its notebook; None when it does not answer."""
-        # past the agent: a closed gate is for people's cells
-        client = kernel.client(**self._inner(kernel))
-        client.start_channels(iopub=False, stdin=False, hb=False, control=False)
-        try:
-            message_id = client.execute(
-                "", silent=True, store_history=False, user_expressions={"answer": ASK % expression}, allow_stdin=False
-            )
-            while True:
-                reply = await asyncio.wait_for(client.get_shell_msg(), timeout_s)
-                if reply["parent_header"].get("msg_id") == message_id:
-                    break
-            found = reply["content"].get("user_expressions", {}).get("answer", {})
-            if found.get("status") != "ok":
-                log.info("A kernel could not say: %s", found.get("evalue"))
-                return None
-            import ast
-
-            return json.loads(ast.literal_eval(found["data"]["text/plain"]))
-        except (TimeoutError, asyncio.TimeoutError, ValueError, SyntaxError, KeyError):
-            return None
-        finally:
-            client.stop_channels()
-
-    def _inner(self, kernel: Any) -> dict[str, Any]:
-        """Where a kernel itself listens, when that is not where its clients connect."""
-        path = getattr(kernel.provisioner, "record_path", None)
-        record = registry.read(path) if path is not None else None
-        names = ("transport", "ip", "shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
-        return {name: record["inner"][name] for name in names} if record is not None else {}
 
     def _record_path(self, kernel_id: str) -> Path | None:
         return getattr(self._manager.get_kernel(kernel_id).provisioner, "record_path", None)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from ..broker import commands as cmd
 from ..broker import events as ev
 from ..broker.broker import Broker
+from ..broker.lifecycle import title_of
 from ..broker.policy import Policy
 from ..broker.state import Changes
 from ..domain.sessions import Carry, Request, Session, SessionState
@@ -85,7 +86,7 @@ class Runtime:
         self.clock = clock
         self._policy = policy or Policy()
         self._journal = Journal(ledger, self._on_durable)
-        self._work = Work(backends, kernels, self.handle, lambda: self.broker.state)
+        self._work = Work(backends, kernels, self.handle, lambda: self.broker.state, self.left_behind)
         self._subscribers: list[Callable[[Change], None]] = []
         self._notices: dict[str, deque[StoredNotice]] = {}
         self._notice_number = 0
@@ -302,6 +303,17 @@ class Runtime:
         for notice in told:
             self._keep(notice)
         self._publish(Change(frozenset(touched), False, frozenset(n.user for n in told)))
+
+    def left_behind(self, kernel_id: str, session_id: str, names: Sequence[str], why: str) -> None:
+        """Tell a person that variables of a kernel did not come along: these, or all of them for a reason."""
+        session = self.broker.state.sessions.get(session_id)
+        if session is None:
+            return
+        title = title_of(self.broker.state, session)
+        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+        params = (("kernel_id", kernel_id), ("names", shown), ("title", title), ("why", why))
+        text = f"these variables did not come along: {shown}." if names else f"the variables did not come along. {why}"
+        self.tell([cmd.Notify(session.user, session_id, "variables_left", "warning", f"{title}: {text}", params)])
 
     def notices(self, user: str) -> list[StoredNotice]:
         """What a person was told lately, newest last."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -26,8 +26,9 @@ __all__ = ["Work"]
 
 log = logging.getLogger(__name__)
 
-#: a kernel that is told to restart for a detach and does not come back in this time is left to its own host
-DETACH_TIMEOUT_S = 30.0
+#: a kernel that is told to restart for a detach and does not come back in this time is left to its own host; saving
+#: and loading its variables takes time too
+DETACH_TIMEOUT_S = {Carry.ALL: 90.0, Carry.NONE: 30.0}
 #: first and longest pause before a report that could not be made durable is made again
 REPORT_RETRY_S = (0.2, 5.0)
 
@@ -44,6 +45,8 @@ class Work:
         Feeds an event to the broker and returns when it is durable.
     state : callable
         The broker's present state, to be read only.
+    left : callable
+        Told what a kernel had to leave behind: its id, the session's, names of variables, or why it was all of them.
     """
 
     def __init__(
@@ -52,11 +55,13 @@ class Work:
         kernels: KernelHost | None,
         report: Callable[[ev.Event], Awaitable[object]],
         state: Callable[[], BrokerState],
+        left: Callable[[str, str, Sequence[str], str], None] = lambda kernel_id, session_id, names, why: None,
     ) -> None:
         self._backends = backends
         self.kernels = kernels
         self._report_once = report
         self._state = state
+        self._left = left
         self._queues: dict[str, asyncio.Queue[cmd.Command]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -224,18 +229,28 @@ class Work:
         return list(known)
 
     async def _detach(self, kernel_id: str, session_id: str) -> None:
-        """Take a kernel off its shares, with its variables where that can be done."""
+        """Take a kernel off its shares, with its variables where that can be done.
+
+        A running cell is interrupted for it: without that everything it has computed would be lost.
+        """
         if self.kernels is None:
             return
+        why = ""
         for carry in (Carry.ALL, Carry.NONE):
+            detaching = self.kernels.detach(kernel_id, session_id, carry, stop_cell=True)
             try:
-                await asyncio.wait_for(self.kernels.detach(kernel_id, session_id, carry), DETACH_TIMEOUT_S)
+                await asyncio.wait_for(detaching, DETACH_TIMEOUT_S[carry])
             except NotFound:
                 return
-            except (SwanGpuError, TimeoutError, asyncio.TimeoutError) as error:
-                log.info("Detaching kernel %s with carry=%s: %s", kernel_id, carry.value, error)
+            except SwanGpuError as error:
+                why = why or error.detail
+            except (TimeoutError, asyncio.TimeoutError):
+                why = why or "It took too long."
             else:
-                return
+                break
+            log.info("Detaching kernel %s with carry=%s: %s", kernel_id, carry.value, why)
+        if why:
+            self._left(kernel_id, session_id, (), why)
 
     async def _attach_requested(self, session: Session) -> None:
         if session.state is not SessionState.ACTIVE or self.kernels is None:

@@ -40,6 +40,7 @@ class KernelCall(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     session_id: str = ""
     env: dict[str, str | None] = {}
     carry: str = "none"
+    stop_cell: bool = False
     closed: bool = False
     message: str = ""
 
@@ -54,7 +55,8 @@ class Kernels(msgspec.Struct):
 class Report(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What happened in the server with process id ``server``.
 
-    ``kind``: ``gone`` (one kernel), ``activity`` (of one session) or ``here`` (kernels that outlived their server).
+    ``kind``: ``gone`` (one kernel), ``activity`` (of one session), ``here`` (kernels that outlived their server) or
+    ``left`` (variables that did not come along: their ``names``, or ``why`` none did).
     """
 
     server: int
@@ -63,6 +65,8 @@ class Report(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     kernel_id: str = ""
     busy: bool = False
     kernels: list[KernelInfo] = []
+    names: list[str] = []
+    why: str = ""
 
 
 class _Handler(web.RequestHandler):
@@ -155,7 +159,7 @@ async def _do(host: KernelHost, kernel_id: str, action: str, call: KernelCall) -
         case "attach":
             await host.attach(kernel_id, call.session_id, call.env, carry)
         case "detach":
-            await host.detach(kernel_id, call.session_id, carry)
+            await host.detach(kernel_id, call.session_id, carry, stop_cell=call.stop_cell)
         case "bind":
             await host.bind_in_place(kernel_id, call.session_id, call.env)
         case "unbind":

@@ -41,6 +41,7 @@ class WatchedKernels(KernelHost, Protocol):
 
     on_gone: Callable[[str, str], None]
     on_activity: Callable[[str, bool], None]
+    on_left: Callable[[str, str, Sequence[str], str], None]
 
 
 @dataclass
@@ -65,7 +66,7 @@ class PeerKernelHost:
 
     Attributes
     ----------
-    on_gone, on_activity : callable
+    on_gone, on_activity, on_left : callable
         As of the local host; called where the broker runs only.
     on_found : callable
         Called with each kernel of a neighbour that says that it is on a session.
@@ -82,6 +83,7 @@ class PeerKernelHost:
         self.local = local
         self.on_gone: Callable[[str, str], None] = lambda kernel_id, session_id: None
         self.on_activity: Callable[[str, bool], None] = lambda session_id, busy: None
+        self.on_left: Callable[[str, str, Sequence[str], str], None] = lambda kernel_id, session_id, names, why: None
         self.on_found: Callable[[KernelInfo], None] = lambda kernel: None
         self._near = neighbourhood
         self._leading = leading
@@ -94,6 +96,7 @@ class PeerKernelHost:
         self._changed: dict[str, float] = {}
         local.on_gone = self._local_gone
         local.on_activity = self._local_activity
+        local.on_left = self._local_left
 
     # -- the port ---------------------------------------------------------------------------------
 
@@ -104,12 +107,13 @@ class PeerKernelHost:
             return
         await self._act(known, kernel_id, "attach", KernelCall(session_id, dict(env), carry.value))
 
-    async def detach(self, kernel_id: str, session_id: str, carry: Carry) -> None:
+    async def detach(self, kernel_id: str, session_id: str, carry: Carry, *, stop_cell: bool = False) -> None:
         known = await self._holder(kernel_id)
         if known is None:
-            await self.local.detach(kernel_id, session_id, carry)
+            await self.local.detach(kernel_id, session_id, carry, stop_cell=stop_cell)
         else:
-            await self._act(known, kernel_id, "detach", KernelCall(session_id, carry=carry.value))
+            call = KernelCall(session_id, carry=carry.value, stop_cell=stop_cell)
+            await self._act(known, kernel_id, "detach", call)
 
     async def bind_in_place(self, kernel_id: str, session_id: str, env: Mapping[str, str | None]) -> None:
         known = await self._holder(kernel_id)
@@ -234,6 +238,9 @@ class PeerKernelHost:
         kernels = [] if self._leading() else [k for k in self.local.kernels() if k.session_id == session_id]
         self._tell(Report(os.getpid(), "activity", session_id, busy=busy, kernels=kernels))
 
+    def _local_left(self, kernel_id: str, session_id: str, names: Sequence[str], why: str) -> None:
+        self._tell(Report(os.getpid(), "left", session_id, kernel_id, names=list(names), why=why))
+
     def _tell(self, report: Report) -> None:
         if self._leading():
             self._deliver(report)
@@ -245,6 +252,8 @@ class PeerKernelHost:
             self.on_gone(report.kernel_id, report.session_id)
         elif report.kind == "activity":
             self.on_activity(report.session_id, report.busy)
+        elif report.kind == "left":
+            self.on_left(report.kernel_id, report.session_id, report.names, report.why)
 
     # -- inside: the neighbours -------------------------------------------------------------------
 

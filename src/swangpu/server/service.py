@@ -272,6 +272,7 @@ class Service:
 
         self.kernels.on_found = found
         self.kernels.on_gone = lambda kernel_id, session_id: tell(ev.KernelGone(session_id, kernel_id))
+        self.kernels.on_left = runtime.left_behind
         self.kernels.on_activity = lambda session_id, busy: tell(ev.ActivityReported(session_id, busy))
 
     def _make_driver(self, clock: SystemClock) -> GpuDriver:

@@ -253,7 +253,7 @@ class NvmlDriver:
             self._status = DriverStatus("ok", text, "Ask for access to /dev/nvidia*.", version)
         elif silent:
             text = f"{silent} of {count} GPUs {'does' if silent == 1 else 'do'} not answer."
-            hint = "Other pools work. nvidia-smi and the system's log tell more."
+            hint = "nvidia-smi and the system's log tell more."
             self._status = DriverStatus("ok", text, hint, version)
         else:
             self._status = DriverStatus("ok", driver_version=version)

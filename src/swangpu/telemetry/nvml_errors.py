@@ -21,28 +21,28 @@ REOPEN = frozenset({1, 9})
 _STATUS = {
     "library_missing": (
         "No NVIDIA driver here (libnvidia-ml not found).",
-        "Other pools work. On a machine with an NVIDIA GPU, install the driver; in a container, start it with the GPU.",
+        "On a machine with an NVIDIA GPU, install the driver; in a container, start it with the GPU.",
     ),
     "driver_not_loaded": (
         "The NVIDIA driver is not loaded.",
-        "Other pools work. This is usual for a GPU image on a machine without a GPU; otherwise load the driver "
+        "This is usual for a GPU image on a machine without a GPU; otherwise load the driver "
         "(modprobe nvidia) or restart the machine.",
     ),
     "no_permission": (
         "This account may not use the NVIDIA driver.",
-        "Other pools work. Ask for access to /dev/nvidia*.",
+        "Ask for access to /dev/nvidia*.",
     ),
     "version_mismatch": (
         "The NVIDIA driver and its library have different versions.",
-        "Other pools work. This follows an update of the driver: restart the machine, or reload the driver's modules.",
+        "This follows an update of the driver: restart the machine, or reload the driver's modules.",
     ),
     "not_answering": (
         "The NVIDIA driver does not answer.",
-        "Other pools work. It is asked again every now and then; nvidia-smi and the system's log tell more.",
+        "It is asked again every now and then; nvidia-smi and the system's log tell more.",
     ),
     "failed": (
         "The NVIDIA driver can't be used.",
-        "Other pools work. nvidia-smi and the system's log tell more.",
+        "nvidia-smi and the system's log tell more.",
     ),
 }
 

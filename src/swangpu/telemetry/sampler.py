@@ -50,7 +50,7 @@ _NOT_YET = DriverStatus("not_answering", "The driver has not been asked yet.", "
 _SILENT = DriverStatus(
     "not_answering",
     "The GPU driver does not answer.",
-    "Other pools work. It is asked again every now and then; nvidia-smi and the system's log tell more.",
+    "It is asked again every now and then; nvidia-smi and the system's log tell more.",
 )
 
 
