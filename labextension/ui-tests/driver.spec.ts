@@ -134,7 +134,9 @@ test('eight GPUs of which two are cut in seven; a hanging call and a missing per
 
   lab.state([...TWO_CUT, 'gpu.1.fail * 4'].join('\n'));
   await expect(panel.root).toContainText('GPU 1 may not be used by this account.', seen);
-  await expect(panel.root).toContainText('Ask for access to /dev/nvidia*.');
+  await expect(panel.root.getByText('Ask for access to /dev/nvidia*.')).toHaveText(
+    'GPU 1 may not be used by this account. Ask for access to /dev/nvidia*.'
+  );
   await panel.expectAccessible();
   await panel.picture('no-permission');
 });

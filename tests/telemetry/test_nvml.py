@@ -64,7 +64,9 @@ def test_the_library_is_missing_and_comes(nvml: NvmlSim) -> None:
         """,
         library=False,
     )
-    assert said.startswith("library_missing | No NVIDIA driver here (libnvidia-ml not found). | Other pools work.")
+    assert said.startswith(
+        "library_missing | No NVIDIA driver here (libnvidia-ml not found). | On a machine with an NVIDIA GPU"
+    )
 
 
 def test_what_stands_in_the_way_is_said_and_goes_away(nvml: NvmlSim) -> None:

@@ -120,7 +120,7 @@ class LocalBackend:
             lost=tuple(sorted(lost)),
             reason_code=said[0][0] if said else None,
             reason_text=" ".join(text for _, text, _ in said) or None,
-            hint=" ".join(hint for _, _, hint in said) or None,
+            hint=" ".join(dict.fromkeys(hint for _, _, hint in said)) or None,
             simulated=snapshot.simulated,
         )
 

@@ -221,7 +221,7 @@ class NvmlDriver:
     def _enumerate(self) -> None:
         nvml = self._nvml
         seen: set[str] = set()
-        refused = silent = 0
+        refused = hidden = silent = 0
         count = int(nvml.nvmlDeviceGetCount())
         for index in range(count):
             try:
@@ -236,20 +236,23 @@ class NvmlDriver:
                 for device in before:
                     self._lose(device, reason_for(error))
                     seen.add(device.info.uuid)
-                refused += reason_for(error) == "no_permission"
-                silent += reason_for(error) != "no_permission" and not before
+                not_allowed = reason_for(error) == "no_permission"
+                refused += not_allowed
+                hidden += not_allowed and not before
+                silent += not not_allowed and not before
         for uuid, device in self._devices.items():
             if uuid not in seen:
                 self._lose(device, "lost")
-        self._say_unseen(refused, silent, count)
-
-    def _say_unseen(self, refused: int, silent: int, count: int) -> None:
-        """Devices that never told their UUID can't be shown one by one: the status tells of them."""
-        version = self._status.driver_version if self._status else None
         if refused == count > 0:
             self._failed(status_for(None, code="no_permission"))
-        elif refused:
-            text = f"{refused} of {count} GPUs may not be used by this account."
+        else:
+            self._say_unseen(hidden, silent, count)
+
+    def _say_unseen(self, hidden: int, silent: int, count: int) -> None:
+        """Devices that never told their UUID can't be shown one by one: the status tells of them."""
+        version = self._status.driver_version if self._status else None
+        if hidden:
+            text = f"{hidden} of {count} GPUs may not be used by this account."
             self._status = DriverStatus("ok", text, "Ask for access to /dev/nvidia*.", version)
         elif silent:
             text = f"{silent} of {count} GPUs {'does' if silent == 1 else 'do'} not answer."

@@ -30,7 +30,7 @@ class ExampleBackend:
                 time.time(),
                 reason_code="service_down",
                 reason_text="The example service does not answer.",
-                hint="Other pools work.",
+                hint="Start it again.",
             )
         return PoolInventory(self.name, "Example", True, True, time.time(), (share,), (flavor,))
 
