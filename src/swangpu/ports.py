@@ -132,6 +132,8 @@ class KernelInfo:
     gated: bool = False
     #: the process to which what the kernel uses of a device is counted, with its children
     pid: int | None = None
+    #: after how long without a cell its server shuts it down; None where it does not, as while somebody is connected
+    idle_limit_s: float | None = None
 
 
 class KernelHost(Protocol):

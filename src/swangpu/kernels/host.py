@@ -219,9 +219,18 @@ class JupyterKernelHost:
                     agent_pid=getattr(kernel.provisioner, "pid", None) if self._record_path(kernel_id) else None,
                     pid=getattr(kernel.provisioner, "pid", None),
                     gated=kernel_id in self._gated,
+                    idle_limit_s=self._idle_limit_s(kernel_id),
                 )
             )
         return out
+
+    def _idle_limit_s(self, kernel_id: str) -> float | None:
+        manager = self._manager
+        limit_s = getattr(manager, "cull_idle_timeout", 0)
+        connected = bool(getattr(manager, "_kernel_connections", {}).get(kernel_id, 0))
+        if limit_s <= 0 or (connected and not getattr(manager, "cull_connected", False)):
+            return None
+        return float(limit_s)
 
     def find(self, path: str) -> str | None:
         wanted = path.strip("/")

@@ -22,6 +22,7 @@ from ..domain.sessions import Session
 from ..kernels.provisioner import make_default
 from . import internal
 from .files import RuntimeFile
+from .limits import other_ends
 from .paths import local_runtime_dir
 from .service import Service, Settings
 
@@ -151,17 +152,8 @@ class SwanGpu(ExtensionApp):
 
     def _other_ends(self, session: Session) -> list[tuple[float, str]]:
         """The idle limits of this server and of its kernels, where they are set and would come."""
-        app: Any = self.serverapp
-        if session.busy or session.idle_since is None:
-            return []
-        out: list[tuple[float, str]] = []
-        cull_s = getattr(app.kernel_manager, "cull_idle_timeout", 0)
-        if cull_s and cull_s > 0 and session.kernel_ids:
-            out.append((session.idle_since + cull_s, "kernel_idle_limit"))
-        limit_s = getattr(app, "shutdown_no_activity_timeout", 0)
-        if limit_s and limit_s > 0 and not session.kernel_ids:
-            out.append((session.idle_since + limit_s, "server_idle_limit"))
-        return out
+        kernels = self._service.kernels.kernels() if self._service is not None else ()
+        return other_ends(session, kernels, getattr(self.serverapp, "shutdown_no_activity_timeout", 0) or 0)
 
 
 def owner_name() -> str:
