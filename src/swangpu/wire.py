@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from .domain.sessions import EndCause
+
 __all__ = [
     "Attach",
     "AttachRequest",
@@ -129,7 +131,7 @@ class Ends(Struct):
     """The first thing that will end a session, as far as is known."""
 
     at: float
-    cause: Literal["lease", "claim_window", "server_idle_limit", "kernel_idle_limit", "reservation", "linger"]
+    cause: EndCause
 
 
 class ShareView(Struct):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from .. import wire
 from ..broker import events as ev
 from ..domain.sessions import Carry, Request, Session, SessionKind
@@ -234,13 +236,13 @@ async def get_history(call: Call) -> wire.History:
 async def get_usage(call: Call) -> wire.Usage:
     start, end = _range(call)
     rows = await call.runtime.usage(call.query.get("by", "flavor"), start, end, None if call.operator else call.user)
-    return wire.Usage(items=[wire.UsageRow(**row) for row in rows], as_of=call.runtime.now())  # type: ignore[arg-type]
+    return wire.Usage(items=msgspec.convert(rows, list[wire.UsageRow]), as_of=call.runtime.now())
 
 
 async def get_demand(call: Call) -> wire.Demand:
     start, end = _range(call)
     rows = await call.runtime.demand(call.query.get("by", "flavor"), start, end, None if call.operator else call.user)
-    return wire.Demand(items=[wire.DemandRow(**row) for row in rows], as_of=call.runtime.now())  # type: ignore[arg-type]
+    return wire.Demand(items=msgspec.convert(rows, list[wire.DemandRow]), as_of=call.runtime.now())
 
 
 async def get_preview(call: Call) -> wire.KernelPreview:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..domain.sessions import Reason, Session
+from ..domain.sessions import EndCause, Reason, Session
 from ..runtime import Runtime
 from .views import Known
 
@@ -53,7 +53,7 @@ class ApiContext:
     token: str
     token_owner: str
     is_operator: Callable[[Any], bool] = lambda handler: False
-    other_ends: Callable[[Session], list[tuple[float, str]]] = lambda session: []
+    other_ends: Callable[[Session], list[tuple[float, EndCause]]] = lambda session: []
     warnings: Callable[[Runtime], Mapping[str, Reason]] = lambda runtime: {}
     version: str = ""
     kernel_at: Callable[[str], Awaitable[str | None]] = nobody_at

@@ -102,11 +102,10 @@ class ApiMixin(Base):
                 session_id=args[0] if args else "",
                 key=key,
             )
-            if route.path == "/stream":
+            if route.run is None:
                 await self._stream(call)
-                return
-            assert route.run is not None  # noqa: S101  (the two routes without are handled above)
-            await self._answer(route, await route.run(call))
+            else:
+                await self._answer(route, await route.run(call))
         except SwanGpuError as error:
             self._problem(problem(error))
         except StreamClosedError:

@@ -12,7 +12,7 @@ from ..broker.placement import free_shares
 from ..broker.queue import ahead_of, candidates, queued, waiting_reason
 from ..broker.state import BrokerState
 from ..domain.devices import Flavor, PoolInventory, Share
-from ..domain.sessions import Reason, Request, Session, SessionState
+from ..domain.sessions import EndCause, Reason, Request, Session, SessionState
 from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
 
 __all__ = ["Known", "device_view", "explanation", "offers", "pool_view", "sample_view", "session_view"]
@@ -50,7 +50,7 @@ class Known:
     pool_as_of: Callable[[str], float] = lambda pool: 0.0
     path: Callable[[Session], str | None] = lambda session: None
     environment: Callable[[Session], dict[str, str]] = lambda session: {}
-    other_ends: Callable[[Session], list[tuple[float, str]]] = lambda session: []
+    other_ends: Callable[[Session], list[tuple[float, EndCause]]] = lambda session: []
     warnings: Mapping[str, Reason] = field(default_factory=dict)
 
 
@@ -323,7 +323,7 @@ def _actions(session: Session, now: float) -> list[str]:
 
 
 def _ends(session: Session, known: Known) -> wire.Ends | None:
-    causes: list[tuple[float, str]] = []
+    causes: list[tuple[float, EndCause]] = []
     if session.state is SessionState.READY and session.claim_by is not None and session.claimed_at is None:
         causes.append((session.claim_by, "claim_window"))
     if session.state in HOLDING:
@@ -333,7 +333,7 @@ def _ends(session: Session, known: Known) -> wire.Ends | None:
     if not causes:
         return None
     at, cause = min(causes)
-    return wire.Ends(at=at, cause=cause)  # type: ignore[arg-type]
+    return wire.Ends(at=at, cause=cause)
 
 
 def _lost(session: Session, now: float) -> wire.ReasonView | None:

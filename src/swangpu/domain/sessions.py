@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from .devices import Share
 
-__all__ = ["Carry", "EndReason", "Reason", "Request", "Session", "SessionKind", "SessionState"]
+__all__ = ["Carry", "EndCause", "EndReason", "Reason", "Request", "Session", "SessionKind", "SessionState"]
 
 
 class SessionKind(str, Enum):
@@ -36,6 +37,10 @@ class EndReason(str, Enum):
     FAILED = "failed"
     REFUSED = "refused"
     LOST = "lost"
+
+
+#: what will end a session, as far as is known
+EndCause = Literal["lease", "claim_window", "server_idle_limit", "kernel_idle_limit", "reservation", "linger"]
 
 
 class Carry(str, Enum):

@@ -18,7 +18,7 @@ from .._version import __version__
 from ..api.context import ApiContext
 from ..api.handlers import handlers_for
 from ..broker.policy import Policy
-from ..domain.sessions import Session
+from ..domain.sessions import EndCause, Session
 from ..kernels.provisioner import make_default
 from . import internal
 from .files import RuntimeFile
@@ -150,7 +150,7 @@ class SwanGpu(ExtensionApp):
         )
         return Service(settings, make_kernel_host(app, settings))
 
-    def _other_ends(self, session: Session) -> list[tuple[float, str]]:
+    def _other_ends(self, session: Session) -> list[tuple[float, EndCause]]:
         """The idle limits of this server and of its kernels, where they are set and would come."""
         kernels = self._service.kernels.kernels() if self._service is not None else ()
         return other_ends(session, kernels, getattr(self.serverapp, "shutdown_no_activity_timeout", 0) or 0)

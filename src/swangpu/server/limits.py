@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..domain.sessions import Session
+from ..domain.sessions import EndCause, Session
 from ..ports import KernelInfo
 
 __all__ = ["other_ends"]
 
 
-def other_ends(session: Session, kernels: Sequence[KernelInfo], server_limit_s: float) -> list[tuple[float, str]]:
+def other_ends(session: Session, kernels: Sequence[KernelInfo], server_limit_s: float) -> list[tuple[float, EndCause]]:
     """Times and causes, of those that are known to come if nothing happens.
 
     Parameters
