@@ -18,6 +18,10 @@ export interface CommandOptions {
   words: Words;
 }
 
+function nextFrame(): Promise<unknown> {
+  return new Promise(resolve => requestAnimationFrame(resolve));
+}
+
 /** The panel's verbs, for the command palette and for keys. */
 export function addCommands({ app, palette, panel, model, actions, words }: CommandOptions): void {
   const { commands } = app;
@@ -26,8 +30,11 @@ export function addCommands({ app, palette, panel, model, actions, words }: Comm
     const session = model.sessionOf(model.state.notebook);
     return session?.actions.includes(verb) ? session : null;
   };
-  const show = (): void => {
+  const show = async (): Promise<void> => {
     app.shell.activateById(panel.id);
+    // The command palette gives the focus back to where it was when it closes, which it does after this.
+    await nextFrame();
+    await nextFrame();
     panel.focusFirst();
   };
 

@@ -36,10 +36,12 @@ test('it can be read in the dark and at 280 px', async ({ page, request, tmpPath
 test('it can be used with the keyboard alone', async ({ page, request, tmpPath }) => {
   const panel = new PanelOnPage(page);
   await newNotebook(page, tmpPath, 'keys.ipynb');
-  await page.evaluate(() => window.jupyterapp.commands.execute('swangpu:get'));
-  await expect(panel.root.getByLabel('GPU memory needed at least')).toBeVisible();
+  await page.keyboard.press('ControlOrMeta+Shift+c');
+  await page.keyboard.type('get a gpu for this');
+  await expect(page.locator('#modal-command-palette').getByText('Get a GPU for This Notebook')).toBeVisible();
+  await page.keyboard.press('Enter');
+  await expect(panel.root.getByLabel('GPU memory needed at least')).toBeFocused();
   await expect(panel.button(/^Get A100 slice, 10 GB/)).toBeVisible();
-  await panel.root.getByLabel('GPU memory needed at least').focus();
   await page.keyboard.press('Tab');
   await page.keyboard.press('Tab');
   await expect(panel.button(/^Get A100 slice, 10 GB/)).toBeFocused();
