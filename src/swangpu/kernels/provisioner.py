@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,9 @@ class SwanGpuProvisioner(LocalProvisioner):
         for name in ("curve_publickey", "curve_secretkey"):
             if name in outer:
                 setattr(manager, name, outer[name].encode())
+        # Jupyter Server sets this a moment after it lists the kernel, and whoever asks in between gets an error.
+        if manager.has_trait("last_activity"):
+            manager.last_activity = datetime.now(timezone.utc)
         # its clients know these ports: a restart keeps them
         self.ports_cached = True
         manager.write_connection_file()
