@@ -54,6 +54,10 @@ class SwanGpu(ExtensionApp):
     data_dir = Unicode("", help="Where the ledger is kept; Jupyter's data directory when empty.").tag(config=True)
     runtime_dir = Unicode("", help="Where locks and sockets are, on a local disk; chosen when empty.").tag(config=True)
 
+    metrics_user_names = Bool(False, help="Count sessions and GPU time at /metrics by user's name as well.").tag(
+        config=True
+    )
+
     @validate("default_lease_s", "max_lease_s", "claim_window_s", "undo_s")
     def _positive(self, proposal: Any) -> float:
         value = float(proposal["value"])
@@ -147,6 +151,7 @@ class SwanGpu(ExtensionApp):
                 slice_kind=self.slice_kind,
                 whole_too=self.whole_too,
             ),
+            metrics_user_names=self.metrics_user_names,
         )
         return Service(settings, make_kernel_host(app, settings))
 

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import socket
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..broker import events as ev
 from ..broker.commands import Notify
-from ..broker.placement import free_shares
 from ..broker.policy import Policy
 from ..domain.sessions import Reason, Session, SessionState
 from ..errors import SwanGpuError, Unavailable
@@ -28,7 +26,6 @@ from .peers import PeerKernelHost, WatchedKernels
 
 if TYPE_CHECKING:
     from ..backends.flavors import LocalPoolConfig
-    from ..telemetry.prometheus import SiteCounts
     from ..telemetry.sampler import Sampler
     from .watch import ShareWatch
 
@@ -57,6 +54,7 @@ class Settings:
     simulated: bool = False
     policy: Policy = field(default_factory=Policy)
     pool: LocalPoolConfig | None = None
+    metrics_user_names: bool = False
 
 
 class Service:
@@ -197,6 +195,7 @@ class Service:
         from ..ledger.store import SqlLedger
         from ..telemetry.prometheus import expose
         from ..telemetry.sampler import Sampler
+        from .metering import SiteMeter
         from .telemetry import SiteTelemetry
         from .watch import ShareWatch
 
@@ -244,7 +243,8 @@ class Service:
         telemetry.subscribe(lambda snapshot: watch.look(snapshot.samples))
         if ledger.put_aside is not None:
             runtime.tell([_put_aside(settings.owner, ledger.put_aside)])
-        self._withdraw = expose(self._sampler, lambda: _counts(runtime), clock.now)
+        meter = SiteMeter(runtime, user_names=settings.metrics_user_names)
+        self._withdraw = expose(self._sampler, meter.counts, clock.now)
         self._listen(runtime)
         return runtime
 
@@ -338,17 +338,3 @@ def _put_aside(owner: str, path: Path) -> Notify:
         f"not known any more. The damaged file is kept as {path.name} in {path.parent}."
     )
     return Notify(owner, "", "ledger_put_aside", "error", text, (("path", str(path)),))
-
-
-def _counts(runtime: Runtime) -> SiteCounts:
-    """What the broker knows, counted for the metrics page."""
-    from ..telemetry.prometheus import SiteCounts
-
-    state = runtime.broker.state
-    sessions = Counter(s.state.value for s in state.live())
-    shares = {}
-    for inventory in state.pools.values():
-        for flavor in inventory.flavors:
-            total = sum(1 for s in inventory.shares if s.flavor == flavor.name)
-            shares[inventory.pool, flavor.name] = (total, len(free_shares(state, inventory, flavor.name)))
-    return SiteCounts(dict(sessions), sessions[SessionState.QUEUED.value], shares)
