@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from swangpu.domain.telemetry import DeviceInfo, DriverStatus, MigInfo, Sample
+from swangpu.simulation.world import World
 from swangpu.telemetry.prometheus import (
     DRIVER_STATES,
     MAX_DEVICES,
@@ -24,7 +25,7 @@ from swangpu.telemetry.prometheus import (
     expose,
     families,
 )
-from swangpu.telemetry.sampler import Snapshot
+from swangpu.telemetry.sampler import Sampler, Snapshot
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 MIG = MigInfo("MIG-1", "1g.5gb", 5 * 10**9)
@@ -117,6 +118,27 @@ def test_what_else_an_operator_asks() -> None:
     assert found["swan_gpu_queue_wait_seconds_sum"] == 500.0
     assert found["swan_gpu_user_sessions user=alice"] == 2
     assert found["swan_gpu_sessions_ended_total reason=reclaimed"] == 0  # known to be none
+
+
+def test_scraping_never_calls_the_driver() -> None:
+    class Unasked:
+        simulated = False
+
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"a scrape called the driver: {name}")
+
+    world = World()
+    sampler = Sampler(Unasked(), world.clock)
+    withdraw = expose(sampler, lambda: COUNTS, world.clock.now)
+    try:
+        for _ in range(10):
+            assert "swan_gpu_queue_length 1.0" in lines()
+            world.run(100.0)
+        assert sampler.snapshot.number == 0
+        assert not any(line.startswith("swan_gpu_readings_total ") for line in lines())
+    finally:
+        withdraw()
+        sampler.close()
 
 
 def test_the_driver_is_in_one_state() -> None:
