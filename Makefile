@@ -4,7 +4,7 @@ PYTHON ?= python3
 SETUP = $(PYTHON) tools/setup.py
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help demo test test-python test-labextension test-ui screenshots lint bench wheel clean
+.PHONY: help demo test test-python test-labextension test-ui screenshots lint bench bench-viewers wheel clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -53,6 +53,10 @@ lint: ## ruff, mypy, import-linter, eslint, tsc, and whether the wire types are 
 bench: ## every benchmark: prints its table, writes benchmarks/results/<name>.json
 	@$(SETUP) test
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
+
+bench-viewers: ## 500 open panels on one server (DURATION_S=600, VIEWERS=500)
+	@$(SETUP) test
+	@.venv/bin/python benchmarks/stream_viewers.py
 
 wheel: ## dist/swangpu-*.whl, with the prebuilt labextension
 	@$(SETUP) wheel

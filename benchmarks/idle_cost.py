@@ -33,7 +33,7 @@ def free_port() -> int:
 class Server:
     """A Jupyter server of its own home; ``start_s`` is until it answers."""
 
-    def __init__(self, home: Path, extension: bool) -> None:
+    def __init__(self, home: Path, extension: bool, *arguments: str) -> None:
         self.port = free_port()
         home.mkdir(parents=True)
         env = {k: v for k, v in os.environ.items() if not k.startswith("JUPYTER")}
@@ -53,6 +53,7 @@ class Server:
             "--IdentityProvider.token=t",
             f"--ServerApp.root_dir={home}",
             *(["--SwanGpu.simulated=True"] if extension else []),
+            *arguments,
         ]
         begin = time.monotonic()
         self.log = (home / "log").open("wb")
