@@ -232,7 +232,7 @@ def test_the_page_of_the_documentation_says_what_comes_out() -> None:
     documented = {name: (kind, tuple(re.findall(r"`(\w+)`", labels)), unit) for name, kind, labels, unit in rows}
     assert len(documented) == len(rows), "a metric is documented twice"
     assert documented == {m.name: (m.kind, m.labels, m.unit) for m in METRICS}
-    out = list(families(SNAPSHOT, COUNTS, 110.0))
+    out = list(families(SNAPSHOT, COUNTS, 110.0, 0.25))
     for family, metric in zip(out, METRICS, strict=True):
         assert family.type == metric.kind
         assert family.samples, f"{metric.name} is never shown"

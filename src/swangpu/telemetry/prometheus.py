@@ -16,6 +16,7 @@ from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..domain.telemetry import Sample
+from .own_cost import ThreadTime
 
 if TYPE_CHECKING:
     from .sampler import Snapshot
@@ -89,6 +90,13 @@ METRICS = (
     ),
     Metric("swan_gpu_reading_age_seconds", "gauge", (), "seconds", "Time since the driver was read."),
     Metric("swan_gpu_readings_total", "counter", (), "readings", "Readings of the driver."),
+    Metric(
+        "swan_gpu_sampler_cpu_seconds_total",
+        "counter",
+        (),
+        "seconds",
+        "Processor time of the threads that read the driver.",
+    ),
     Metric("swan_gpu_pool_available", "gauge", ("pool",), "1", "Whether a pool can be used: 1 or 0."),
     Metric("swan_gpu_pool_age_seconds", "gauge", ("pool",), "seconds", "Time since a pool said what it has."),
     Metric(
@@ -197,7 +205,9 @@ class _Sampler(Protocol):
     def snapshot(self) -> Snapshot: ...
 
 
-def families(snapshot: Snapshot | None, counts: SiteCounts | None, now: float) -> Iterator[Any]:
+def families(
+    snapshot: Snapshot | None, counts: SiteCounts | None, now: float, sampler_cpu_s: float | None = None
+) -> Iterator[Any]:
     """The metrics of one scrape. Pure.
 
     Parameters
@@ -206,8 +216,12 @@ def families(snapshot: Snapshot | None, counts: SiteCounts | None, now: float) -
     counts : SiteCounts or None
     now : float
         Unix seconds.
+    sampler_cpu_s : float or None
+        Processor time that reading has cost so far.
     """
     page = {metric.name: metric.family() for metric in METRICS}
+    if sampler_cpu_s is not None:
+        page["swan_gpu_sampler_cpu_seconds_total"].add_metric((), sampler_cpu_s)
     if snapshot is not None and snapshot.number > 0:
         page["swan_gpu_reading_age_seconds"].add_metric((), max(0.0, now - snapshot.as_of))
         page["swan_gpu_readings_total"].add_metric((), snapshot.number)
@@ -287,6 +301,7 @@ class _Collector:
 
     def __init__(self) -> None:
         self.source: tuple[_Sampler, Callable[[], SiteCounts], Callable[[], float]] | None = None
+        self._cost = ThreadTime()
 
     def describe(self) -> Iterator[Any]:
         return families(None, None, 0.0)
@@ -303,7 +318,7 @@ class _Collector:
         except Exception:
             log.exception("The broker's counts could not be made")
         try:
-            return iter(list(families(sampler.snapshot, counts, now())))
+            return iter(list(families(sampler.snapshot, counts, now(), self._cost.seconds())))
         except Exception:
             log.exception("The metrics could not be made")
             return iter(())
