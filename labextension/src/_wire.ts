@@ -127,9 +127,13 @@ export interface History {
   interval_s: number;
   times: number[];
   utilization_percent: (number | null)[];
+  utilization_percent_min: (number | null)[];
   utilization_percent_max: (number | null)[];
   memory_used_bytes: (number | null)[];
   memory_used_bytes_max: (number | null)[];
+  power_mw: (number | null)[];
+  temperature_c_max: (number | null)[];
+  sm_activity_percent: (number | null)[];
   missing: Record<string, string>;
 }
 
@@ -246,6 +250,17 @@ export interface SampleView {
   power_mw: number | null;
   temperature_c: number | null;
   process_count: number | null;
+  utilization_percent_max: number | null;
+  sm_activity_percent: number | null;
+  sm_clock_mhz: number | null;
+  throttle_reasons: string[] | null;
+  pcie_tx_bytes_per_s: number | null;
+  pcie_rx_bytes_per_s: number | null;
+  nvlink_tx_bytes_per_s: number | null;
+  nvlink_rx_bytes_per_s: number | null;
+  ecc_uncorrected_count: number | null;
+  last_xid: number | null;
+  last_xid_at: number | null;
   missing: Record<string, string>;
 }
 

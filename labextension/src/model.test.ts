@@ -4,7 +4,7 @@ import type { Notice } from './_wire';
 import { ApiError } from './api';
 import { Model } from './model';
 import { EMPTY, extended, SPAN_S, withHistory } from './series';
-import { sample, session } from './testing';
+import { NO_HISTORY, sample, session } from './testing';
 
 function notice(id: string): Notice {
   return { id, at: 1000, code: 'ready', level: 'success', text: 'x', params: {}, session_id: 's1', actions: [] };
@@ -85,14 +85,11 @@ describe('series', () => {
   it('puts what the server remembers before what was seen', () => {
     const live = extended(EMPTY, sample({ taken_at: 10 }));
     const joined = withHistory(live, {
-      subject: 's1',
+      ...NO_HISTORY,
       interval_s: 2,
       times: [6, 8, 10, 12],
       utilization_percent: [1, null, 3, 4],
-      utilization_percent_max: [],
-      memory_used_bytes: [5, 6, 7, 8],
-      memory_used_bytes_max: [],
-      missing: {}
+      memory_used_bytes: [5, 6, 7, 8]
     });
     expect(joined).toEqual({ times: [6, 8, 10], busy: [1, null, 71.4], memory: [5, 6, 3.2e9] });
   });

@@ -1,6 +1,6 @@
 import { nullTranslator } from '@jupyterlab/translation';
 
-import type { FlavorView, Offer, Pool, SampleView, SessionView } from './_wire';
+import type { FlavorView, History, Offer, Pool, SampleView, SessionView } from './_wire';
 import { Words } from './words';
 
 /** What the unit tests are made of. */
@@ -53,10 +53,36 @@ export function sample(change: Partial<SampleView> = {}): SampleView {
     power_mw: null,
     temperature_c: null,
     process_count: 1,
+    utilization_percent_max: 90,
+    sm_activity_percent: null,
+    sm_clock_mhz: null,
+    throttle_reasons: null,
+    pcie_tx_bytes_per_s: null,
+    pcie_rx_bytes_per_s: null,
+    nvlink_tx_bytes_per_s: null,
+    nvlink_rx_bytes_per_s: null,
+    ecc_uncorrected_count: null,
+    last_xid: null,
+    last_xid_at: null,
     missing: {},
     ...change
   };
 }
+
+export const NO_HISTORY: History = {
+  subject: 'GPU-1',
+  interval_s: 1,
+  times: [],
+  utilization_percent: [],
+  utilization_percent_min: [],
+  utilization_percent_max: [],
+  memory_used_bytes: [],
+  memory_used_bytes_max: [],
+  power_mw: [],
+  temperature_c_max: [],
+  sm_activity_percent: [],
+  missing: {}
+};
 
 export function offer(change: Partial<Offer> = {}): Offer {
   return {

@@ -66,7 +66,7 @@ class LabOnDriver {
 
 /** What starts a program in a PID namespace of its own; nothing where we are in one already. */
 function otherNamespace(): string[] {
-  const asked = 'from swangpu.telemetry.nvml_calls import in_host_pid_namespace as f; print(f())';
+  const asked = 'from swangpu.telemetry.pids import in_host_pid_namespace as f; print(f())';
   const program = ['/usr/bin/unshare', '/bin/unshare'].find(existsSync);
   test.skip(program === undefined && !process.env.CI, 'nothing here makes a PID namespace');
   const unshare = [program ?? 'unshare', '--user', '--map-root-user', '--pid', '--fork', '--kill-child'];

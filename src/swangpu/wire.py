@@ -240,6 +240,17 @@ class SampleView(Struct):
     power_mw: int | None
     temperature_c: int | None
     process_count: int | None
+    utilization_percent_max: float | None
+    sm_activity_percent: float | None
+    sm_clock_mhz: int | None
+    throttle_reasons: list[str] | None
+    pcie_tx_bytes_per_s: float | None
+    pcie_rx_bytes_per_s: float | None
+    nvlink_tx_bytes_per_s: float | None
+    nvlink_rx_bytes_per_s: float | None
+    ecc_uncorrected_count: int | None
+    last_xid: int | None
+    last_xid_at: float | None
     missing: dict[str, str]
 
 
@@ -270,9 +281,13 @@ class History(Struct):
     interval_s: float
     times: list[float]
     utilization_percent: list[float | None]
+    utilization_percent_min: list[float | None]
     utilization_percent_max: list[float | None]
     memory_used_bytes: list[int | None]
     memory_used_bytes_max: list[int | None]
+    power_mw: list[int | None]
+    temperature_c_max: list[int | None]
+    sm_activity_percent: list[float | None]
     missing: dict[str, str]
 
 

@@ -14,9 +14,32 @@ from swangpu.domain.devices import PoolInventory
 from swangpu.telemetry.nvml import NvmlDriver
 from swangpu.telemetry.sampler import Sampler, Snapshot
 
+#: what a plain device of the library does not tell
+OFTEN_MISSING = dict.fromkeys(
+    [
+        "pcie_tx_bytes_per_s",
+        "pcie_rx_bytes_per_s",
+        "nvlink_tx_bytes_per_s",
+        "nvlink_rx_bytes_per_s",
+        "sm_activity_percent",
+    ],
+    "not_supported",
+)
+
 GPU = "GPU-00000000-0000-0000-0000-{:012d}"
 
-__all__ = ["GPU", "Clock", "NvmlDriver", "Sampler", "driver", "inventory", "make_sampler", "set_state", "until"]
+__all__ = [
+    "GPU",
+    "OFTEN_MISSING",
+    "Clock",
+    "NvmlDriver",
+    "Sampler",
+    "driver",
+    "inventory",
+    "make_sampler",
+    "set_state",
+    "until",
+]
 
 
 class Clock:

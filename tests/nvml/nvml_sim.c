@@ -12,15 +12,24 @@
  *   gpu.0.util 57                     percent
  *   gpu.0.power_mw 250000
  *   gpu.0.temperature_c 61
+ *   gpu.0.samples 10 20 90            what the driver samples in turns, six times a second (else always "util")
+ *   gpu.0.rates 1000 2000 300 400     bytes/s: PCIe sent and received, NVLink sent and received (else not supported)
+ *   gpu.0.reasons 68                  why the clocks are low, as bits
+ *   gpu.0.ecc 2                       uncorrected memory errors
+ *   gpu.0.xid 79                      an error of the driver, told once each time this changes
+ *   gpu.0.sm 33                       there is GPM, and so many percent of the multiprocessors are busy
  *   gpu.0.lost 1                      comes back after the library was shut down and initialized again
  *   gpu.0.mig 7 1g.5gb 4864           MIG devices of this profile and memory (MiB); absent: MIG is off
  *   gpu.0.proc 4242 1024 3            pid, MiB used, MIG device (-1: none); may be repeated
  *   fail nvmlInitWithFlags 9          this function answers this error code, for all devices
  *   gpu.0.fail nvmlDeviceGetUtilizationRates 3      for one device ("*" is every function)
  *   hang nvmlInitWithFlags 10         this function takes so many seconds
+ *   delay_us 200                      every function takes so many microseconds
  *   gpu.0.hang nvmlDeviceGetMemoryInfo_v2 10
  *
- * Each call appends "function thread-id" to the file named by SWANGPU_NVML_SIM_CALLS.
+ * The file is looked at in each call, or at most every SWANGPU_NVML_SIM_LOOK_US microseconds.
+ * Each call appends "function thread-id" to the file named by SWANGPU_NVML_SIM_CALLS, and swangpu_sim_calls() is how
+ * many there were.
  */
 #include <pthread.h>
 #include <stdint.h>
@@ -31,7 +40,7 @@
 #include <unistd.h>
 
 enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, LOST = 15, UNKNOWN = 999 };
-enum { MAX_GPUS = 32, MAX_MIG = 7, MAX_PROCS = 64, MAX_RULES = 64 };
+enum { MAX_GPUS = 32, MAX_MIG = 7, MAX_PROCS = 64, MAX_RULES = 64, MAX_SAMPLES = 120, MAX_EVENTS = 32 };
 #define MIB (1024ULL * 1024ULL)
 
 typedef struct { int gpu, mig; } handle_t; /* mig is -1 for a device */
@@ -41,13 +50,19 @@ typedef struct {
     char name[96], uuid[96], profile[32];
     unsigned long long memory_mib, used_mib, mig_memory_mib;
     unsigned util, power_mw;
-    int temperature_c, lost, migs, nprocs;
+    int temperature_c, lost, migs, nprocs, nsamples, sm, has_rates, ecc, xid;
+    unsigned samples[32];
+    unsigned long long rates[4], reasons;
     proc_t procs[MAX_PROCS];
 } gpu_t;
 
 static handle_t handles[MAX_GPUS][MAX_MIG + 1];
 static gpu_t gpus[MAX_GPUS];
 static rule_t rules[MAX_RULES];
+static unsigned delay_us;
+static unsigned long long ncalls;
+static int told_xid[MAX_GPUS], events[MAX_EVENTS][2], nevents, registered[MAX_GPUS];
+static long long looked_at_us, look_us = -1;
 static int ngpus, nrules, initialized, generation, lost_in[MAX_GPUS];
 static char driver_version[80];
 static struct timespec read_at;
@@ -56,6 +71,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void reset(void) {
     ngpus = nrules = 0;
+    delay_us = 0;
     strcpy(driver_version, "575.57.08");
     memset(gpus, 0, sizeof gpus);
     for (int i = 0; i < MAX_GPUS; i++) {
@@ -64,6 +80,7 @@ static void reset(void) {
         gpus[i].memory_mib = 15360;
         gpus[i].power_mw = 30000;
         gpus[i].temperature_c = 40;
+        gpus[i].sm = -1;
         for (int m = 0; m <= MAX_MIG; m++) {
             handles[i][m].gpu = i;
             handles[i][m].mig = m - 1;
@@ -89,6 +106,21 @@ static void set_gpu(int i, const char *key, const char *text) {
     else if (!strcmp(key, "util")) g->util = (unsigned)atoi(text);
     else if (!strcmp(key, "power_mw")) g->power_mw = (unsigned)atoi(text);
     else if (!strcmp(key, "temperature_c")) g->temperature_c = atoi(text);
+    else if (!strcmp(key, "sm")) g->sm = atoi(text);
+    else if (!strcmp(key, "ecc")) g->ecc = atoi(text);
+    else if (!strcmp(key, "xid")) g->xid = atoi(text);
+    else if (!strcmp(key, "reasons")) g->reasons = strtoull(text, NULL, 10);
+    else if (!strcmp(key, "rates"))
+        g->has_rates = sscanf(text, "%llu %llu %llu %llu", &g->rates[0], &g->rates[1], &g->rates[2], &g->rates[3]) == 4;
+    else if (!strcmp(key, "samples")) {
+        char *end;
+        while (g->nsamples < 32) {
+            unsigned long value = strtoul(text, &end, 10);
+            if (end == text) break;
+            g->samples[g->nsamples++] = (unsigned)value;
+            text = end;
+        }
+    }
     else if (!strcmp(key, "lost")) g->lost = atoi(text);
     else if (!strcmp(key, "mig")) sscanf(text, "%d %31s %llu", &g->migs, g->profile, &g->mig_memory_mib);
     else if (!strcmp(key, "fail")) add_rule(i, 0, text);
@@ -100,12 +132,25 @@ static void set_gpu(int i, const char *key, const char *text) {
     }
 }
 
+static long long clock_us(clockid_t which) {
+    struct timespec t;
+    clock_gettime(which, &t);
+    return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
+}
+
 /* Called with the lock held. */
 static void read_state(void) {
     const char *path = getenv("SWANGPU_NVML_SIM");
     struct stat st;
     char line[512], key[64];
     FILE *f;
+    long long now = clock_us(CLOCK_MONOTONIC);
+    if (look_us < 0) {
+        const char *given = getenv("SWANGPU_NVML_SIM_LOOK_US");
+        look_us = given ? atoll(given) : 0;
+    }
+    if (looked_at_us && now - looked_at_us < look_us) return;
+    looked_at_us = now;
     if (!path || stat(path, &st)) {
         if (read_size == -1) { reset(); read_size = -2; }
         return;
@@ -123,6 +168,7 @@ static void read_state(void) {
         line[strcspn(line, "\r\n")] = 0;
         if (sscanf(line, "gpu.%d.%63s %n", &i, key, &n) >= 2 && n && i >= 0 && i < MAX_GPUS) set_gpu(i, key, line + n);
         else if (sscanf(line, "gpus %d", &n) == 1) ngpus = n < MAX_GPUS ? n : MAX_GPUS;
+        else if (sscanf(line, "delay_us %d", &n) == 1) delay_us = (unsigned)n;
         else if (!strncmp(line, "driver ", 7)) snprintf(driver_version, sizeof driver_version, "%.79s", line + 7);
         else if (!strncmp(line, "fail ", 5)) add_rule(-1, 0, line + 5);
         else if (!strncmp(line, "hang ", 5)) add_rule(-1, 1, line + 5);
@@ -130,8 +176,14 @@ static void read_state(void) {
     fclose(f);
     read_size = st.st_size;
     read_at = changed;
-    for (int i = 0; i < MAX_GPUS; i++)
+    for (int i = 0; i < MAX_GPUS; i++) {
         if (gpus[i].lost) lost_in[i] = generation;
+        if (gpus[i].xid != told_xid[i] && gpus[i].xid && nevents < MAX_EVENTS) {
+            events[nevents][0] = i;
+            events[nevents++][1] = gpus[i].xid;
+        }
+        told_xid[i] = gpus[i].xid;
+    }
 }
 
 static void count(const char *function) {
@@ -146,6 +198,7 @@ static void count(const char *function) {
 static int enter(const char *function, int gpu) {
     int code = OK, seconds = 0;
     pthread_mutex_lock(&lock);
+    ncalls++;
     count(function);
     read_state();
     for (int i = 0; i < nrules; i++) {
@@ -156,7 +209,9 @@ static int enter(const char *function, int gpu) {
     }
     if (code == OK && gpu >= 0 && (gpus[gpu].lost || (generation && lost_in[gpu] == generation))) code = LOST;
     if (code == OK && !initialized && strncmp(function, "nvmlInit", 8)) code = UNINITIALIZED;
+    unsigned wait_us = delay_us;
     pthread_mutex_unlock(&lock);
+    if (wait_us) usleep(wait_us);
     if (seconds) sleep((unsigned)seconds);
     return code;
 }
@@ -269,6 +324,147 @@ int nvmlDeviceGetUtilizationRates(handle_t *h, unsigned out[2]) {
     return OK;
 }
 
+unsigned long long swangpu_sim_calls(void) { return ncalls; }
+
+typedef struct { unsigned long long at; unsigned long long value; } sample_t;
+
+/* Six a second, on the clock's sixths, of the last twenty seconds. */
+int nvmlDeviceGetSamples(handle_t *h, int which, unsigned long long since, unsigned *type, unsigned *count_, sample_t *out) {
+    const unsigned long long step = 1000000 / 6;
+    gpu_t *g;
+    unsigned n = 0;
+    unsigned long long now = (unsigned long long)clock_us(CLOCK_REALTIME), at;
+    (void)which;
+    ENTER(h->gpu);
+    g = GPU(h);
+    if (g->migs) return NOT_SUPPORTED;
+    *type = 1;
+    at = now / step * step;
+    at -= (MAX_SAMPLES - 1) * step;
+    for (; at <= now; at += step) {
+        if (at <= since) continue;
+        if (out && n < *count_) {
+            out[n].at = at;
+            out[n].value = g->nsamples ? g->samples[at / step % (unsigned)g->nsamples] : g->util;
+        }
+        n++;
+    }
+    if (out && n > *count_) n = *count_;
+    *count_ = n;
+    return n ? OK : NOT_FOUND;
+}
+
+int nvmlDeviceGetCurrentClocksEventReasons(handle_t *h, unsigned long long *out) {
+    ENTER(h->gpu);
+    *out = GPU(h)->reasons;
+    return OK;
+}
+
+/* Events: one set is enough. */
+typedef struct { handle_t *device; unsigned long long type, data; unsigned gpu_instance, compute_instance; } event_t;
+
+int nvmlEventSetCreate(void **out) {
+    ENTER(-1);
+    memset(registered, 0, sizeof registered);
+    *out = (void *)registered;
+    return OK;
+}
+
+int nvmlDeviceRegisterEvents(handle_t *h, unsigned long long types, void *set) {
+    (void)set;
+    ENTER(h->gpu);
+    registered[h->gpu] = (types & 8) != 0;
+    return OK;
+}
+
+int nvmlEventSetWait_v2(void *set, event_t *out, unsigned timeout_ms) {
+    int code = 10; /* timeout */
+    (void)set;
+    (void)timeout_ms;
+    ENTER(-1);
+    pthread_mutex_lock(&lock);
+    while (nevents && code) {
+        int gpu = events[0][0];
+        memset(out, 0, sizeof *out);
+        out->device = &handles[gpu][0];
+        out->type = 8;
+        out->data = (unsigned long long)events[0][1];
+        memmove(events[0], events[1], sizeof events[0] * (size_t)--nevents);
+        if (registered[gpu]) code = OK;
+    }
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+int nvmlEventSetFree(void *set) {
+    (void)set;
+    ENTER(-1);
+    memset(registered, 0, sizeof registered);
+    return OK;
+}
+
+/* GPM: a sample holds the device and the time it was taken at. */
+typedef struct { int gpu, mig, sm; long long at_us; } gpm_sample_t;
+typedef struct { unsigned id; int code; double value; const char *names[3]; } gpm_metric_t;
+typedef struct { unsigned version, count; gpm_sample_t *before, *after; gpm_metric_t metrics[477]; } gpm_metrics_t;
+typedef struct { unsigned version, supported; } gpm_support_t;
+
+int nvmlGpmQueryDeviceSupport(handle_t *h, gpm_support_t *out) {
+    ENTER(h->gpu);
+    out->supported = GPU(h)->sm >= 0;
+    return OK;
+}
+
+int nvmlGpmSampleAlloc(gpm_sample_t **out) {
+    ENTER(-1);
+    *out = calloc(1, sizeof **out);
+    return *out ? OK : UNKNOWN;
+}
+
+int nvmlGpmSampleFree(gpm_sample_t *sample) {
+    ENTER(-1);
+    free(sample);
+    return OK;
+}
+
+static int gpm_take(handle_t *h, int mig, gpm_sample_t *out) {
+    if (GPU(h)->sm < 0) return NOT_SUPPORTED;
+    out->gpu = h->gpu;
+    out->mig = mig;
+    out->sm = GPU(h)->sm;
+    out->at_us = clock_us(CLOCK_MONOTONIC);
+    return OK;
+}
+
+int nvmlGpmSampleGet(handle_t *h, gpm_sample_t *out) {
+    ENTER(h->gpu);
+    return gpm_take(h, -1, out);
+}
+
+int nvmlGpmMigSampleGet(handle_t *h, unsigned instance, gpm_sample_t *out) {
+    ENTER(h->gpu);
+    return gpm_take(h, (int)instance, out);
+}
+
+int nvmlGpmMetricsGet(gpm_metrics_t *out) {
+    ENTER(-1);
+    if (!out->before || !out->after || out->before->gpu != out->after->gpu || out->after->at_us < out->before->at_us)
+        return INVALID;
+    for (unsigned i = 0; i < out->count; i++) {
+        gpm_metric_t *m = &out->metrics[i];
+        m->code = m->id == 1 || m->id == 2 ? OK : NOT_SUPPORTED;
+        m->value = m->id == 1 ? (out->after->sm ? 100.0 : 0.0) : out->after->sm;
+    }
+    return OK;
+}
+
+int nvmlDeviceGetGpuInstanceId(handle_t *h, unsigned *out) {
+    ENTER(h->gpu);
+    if (h->mig < 0) return INVALID;
+    *out = (unsigned)h->mig + 7;
+    return OK;
+}
+
 int nvmlDeviceGetMigMode(handle_t *h, unsigned *current, unsigned *pending) {
     ENTER(h->gpu);
     if (strstr(GPU(h)->name, "T4")) return NOT_SUPPORTED;
@@ -350,6 +546,15 @@ int nvmlDeviceGetFieldValues(handle_t *h, int n, field_t *fields) {
         } else if (fields[i].field == 83) { /* energy since the driver was loaded, mJ */
             fields[i].type = 3;
             fields[i].value.ull = 123456789ULL + GPU(h)->power_mw;
+        } else if (fields[i].field == 4) { /* uncorrected memory errors */
+            fields[i].type = 3;
+            fields[i].value.ull = (unsigned long long)GPU(h)->ecc;
+        } else if (GPU(h)->has_rates && (fields[i].field == 197 || fields[i].field == 198)) { /* PCIe bytes */
+            fields[i].type = 3;
+            fields[i].value.ull = (unsigned long long)(GPU(h)->rates[fields[i].field - 197] * 1e-6 * clock_us(CLOCK_MONOTONIC));
+        } else if (GPU(h)->has_rates && (fields[i].field == 138 || fields[i].field == 139)) { /* NVLink KiB */
+            fields[i].type = 3;
+            fields[i].value.ull = (unsigned long long)(GPU(h)->rates[fields[i].field - 136] / 1024e6 * clock_us(CLOCK_MONOTONIC));
         } else {
             fields[i].code = NOT_SUPPORTED;
         }

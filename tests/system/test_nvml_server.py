@@ -17,7 +17,7 @@ import pytest
 from needs import missing, tool
 from nvml.sim import GPU, NvmlSim, nvml, nvml_library  # noqa: F401
 from server_process import API, ServerProcess, eventually
-from swangpu.telemetry.nvml_calls import in_host_pid_namespace
+from swangpu.telemetry.pids import in_host_pid_namespace
 
 EIGHT = "gpus 8\n" + "\n".join(
     f"gpu.{i}.name NVIDIA A100-SXM4-40GB\ngpu.{i}.memory_mib 40960\ngpu.{i}.util {10 * i}\ngpu.{i}.used_mib 512"
@@ -184,7 +184,7 @@ def test_a_device_is_lost_and_comes_back(start: Start, nvml: NvmlSim) -> None:  
 def test_no_permission(start: Start, nvml: NvmlSim) -> None:  # noqa: F811
     nvml.state("gpus 2\nfail nvmlInitWithFlags 4")
     server = start()
-    for state in ("fail nvmlInitWithFlags 4", "fail nvmlDeviceGetHandleByIndex_v2 4"):
+    for state in ("fail nvmlInitWithFlags 4", "gpu.0.fail * 4\ngpu.1.fail * 4"):
         nvml.state(f"gpus 2\n{state}")
         pool = eventually(lambda: pool if (pool := pool_of(server))["reason"] else None)
         assert not pool["available"]

@@ -1,38 +1,77 @@
+"""A day second by second: peaks stay, what is not known stays unknown, memory is bounded, a restart keeps it."""
+
 from __future__ import annotations
 
 import math
+import tracemalloc
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swangpu.telemetry.history import History
+from swangpu.telemetry.history import BLOCK_S, HOLD_S, History
+from swangpu.telemetry.history_files import HistoryFiles
+
+MIB = 2**20
+DAY = 86_400
 
 
-def test_peaks_stay_when_an_hour_is_drawn_in_sixty_points() -> None:
+def test_one_second_at_full_load_shows_in_the_view_of_a_whole_day() -> None:
     history = History()
-    for second in range(3600):
-        busy = 100.0 if second == 1234 else 1.0
-        history.add("GPU-0", float(second), utilization_percent=busy, memory_used_bytes=second)
-    series = history.series("GPU-0", 0, 3600, points=60)
-    assert series.interval_s == 60
-    assert len(series.times) == 60
-    assert max(u for u in series.utilization_percent_max if u is not None) == 100.0
-    assert series.utilization_percent_max[20] == 100.0
-    assert series.utilization_percent_min[20] == 1.0
-    assert series.memory_used_bytes_max[-1] == 3599
+    start = 11_574 * DAY
+    for second in range(DAY):
+        history.add(
+            "GPU-0",
+            float(start + second),
+            utilization_percent=100.0 if second == 12_345 else 1.0,
+            memory_used_bytes=40_000 * MIB if second == 23_456 else 100 * MIB,
+            memory_total_bytes=80_000 * MIB,
+            power_mw=70_000,
+            temperature_c=41,
+        )
+    series = history.series("GPU-0", start, start + DAY, points=300)
+    assert len(series.times) == 300
+    assert series.interval_s == 288
+    assert series.utilization_percent_max[12_345 // 288] == 100.0
+    assert [u for u in series.utilization_percent_max if u != 1.0] == [100.0]
+    assert series.utilization_percent_min[12_345 // 288] == 1.0
+    assert series.memory_used_bytes_max[23_456 // 288] == 40_000 * MIB
+    assert set(series.power_mw) == {70_000}
+    assert set(series.temperature_c_max) == {41}
+    assert set(series.sm_activity_percent) == {None}
 
 
 def test_what_is_not_known_is_none_with_its_reason_and_gaps_stay_gaps() -> None:
     history = History()
-    for at in (0.0, 1.0, 5.0):
+    for at in (0.0, 1.0, 100.0):
         history.add(
-            "MIG-1", at, utilization_percent=None, memory_used_bytes=7, missing={"utilization_percent": "not_supported"}
+            "MIG-1",
+            at,
+            utilization_percent=None,
+            memory_used_bytes=7 * MIB,
+            missing={"utilization_percent": "not_supported"},
         )
-    series = history.series("MIG-1", 0, 10, points=10)
-    assert series.utilization_percent == (None,) * 6
-    assert series.utilization_percent_max == (None,) * 6
-    assert series.memory_used_bytes == (7, 7, None, None, None, 7)
+    series = history.series("MIG-1", 0, 200, points=200)
+    assert len(series.times) == 101
+    assert set(series.utilization_percent) == set(series.utilization_percent_max) == {None}
+    assert series.memory_used_bytes == (7 * MIB, 7 * MIB, *(None,) * 98, 7 * MIB)
     assert series.missing == {"utilization_percent": "not_supported"}
+
+
+def test_at_the_slow_pace_a_reading_stands_for_the_time_since_the_one_before() -> None:
+    history = History()
+    for at, busy in ((0.0, 10.0), (10.2, 50.0), (20.1, 20.0)):
+        history.add("x", at, utilization_percent=busy, memory_used_bytes=None)
+    assert history.series("x", 0, 30, 30).utilization_percent == (10.0, *(50.0,) * 10, *(20.0,) * 10)
+
+
+def test_two_readings_in_a_second_do_not_hide_a_peak() -> None:
+    history = History()
+    for at, busy in ((5.0, 90.0), (5.6, 10.0)):
+        history.add("x", at, utilization_percent=busy, memory_used_bytes=None)
+    series = history.series("x", 0, 10, 10)
+    assert (series.utilization_percent, series.utilization_percent_max) == ((10.0,), (90.0,))
 
 
 def test_nothing_is_known_of_a_stranger() -> None:
@@ -41,37 +80,103 @@ def test_nothing_is_known_of_a_stranger() -> None:
     assert series.missing == {}
 
 
-def test_it_is_bounded() -> None:
-    history = History(span_s=10, step_s=1, max_subjects=3)
-    for at in range(100):
-        history.add("a", float(at), utilization_percent=float(at), memory_used_bytes=None)
-    assert history.series("a", 0, 1000, points=1000).times == tuple(float(t) for t in range(90, 100))
-    for name in "bcd":
-        history.add(name, 1.0, utilization_percent=1.0, memory_used_bytes=1)
+def test_a_clock_that_is_set_back_does_not_stop_it() -> None:
+    history = History()
+    for at in (*range(7000, 7200), *range(10, 20)):
+        history.add("x", float(at), utilization_percent=float(at % 2), memory_used_bytes=None)
+    series = history.series("x", 0, 8000, 8000)
+    assert (series.times[0], series.times[-1]) == (10.0, 19.0)
+    history.add("x", 18.5, utilization_percent=100.0, memory_used_bytes=None)
+    assert max(u or 0.0 for u in history.series("x", 0, 8000, 8000).utilization_percent_max) == 1.0
+
+
+def test_a_day_of_eight_devices_and_eight_sessions_takes_at_most_16_mb() -> None:
+    tracemalloc.start()
+    history = History()
+    for subject in range(16):
+        # A reading an hour makes every block.
+        for hour in range(40):
+            for second in (0, 1799, 3599):
+                history.add(
+                    f"s{subject}", hour * 3600.0 + second, utilization_percent=1.0, memory_used_bytes=80_000 * MIB
+                )
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 16e6
+    assert history.series("s3", 0, 40 * 3600, 40).times[0] == 15 * 3600
+
+
+def test_a_large_site_is_bounded_by_forgetting_the_oldest_hours() -> None:
+    history = History(max_subjects=3, max_bytes=5 * 8 * BLOCK_S)
+    for hour in range(3):
+        for name in "ab":
+            history.add(name, hour * 3600.0, utilization_percent=1.0, memory_used_bytes=None)
+    assert len([t for name in "ab" for t in history.series(name, 0, 11_000, 11_000).times if t < 1]) == 1
+    for name in "cd":
+        history.add(name, 7200.0, utilization_percent=1.0, memory_used_bytes=None)
     assert history.subjects() == ("b", "c", "d")
-    history.add("d", 0.5, utilization_percent=9.0, memory_used_bytes=9)
-    assert history.series("d", 0, 2).utilization_percent_max == (1.0,)
 
 
 @given(
-    st.lists(st.tuples(st.floats(0.1, 5), st.one_of(st.none(), st.floats(0, 100))), max_size=60),
+    st.lists(st.tuples(st.floats(0.1, 40), st.one_of(st.none(), st.integers(0, 100))), max_size=60),
     st.integers(1, 20),
 )
-def test_down_sampling_loses_no_extreme_and_invents_nothing(
-    steps: list[tuple[float, float | None]], points: int
-) -> None:
-    history, at, known = History(span_s=1000), 0.0, []
+def test_down_sampling_loses_no_extreme_and_invents_nothing(steps: list[tuple[float, int | None]], points: int) -> None:
+    history, at, known = History(), 0.0, {}
     for step, value in steps:
-        at += step
+        last, at = int(at), at + step
         history.add("x", at, utilization_percent=value, memory_used_bytes=None)
-        known += [] if value is None else [value]
+        if known and int(at) - last <= HOLD_S:
+            # A reading stands for the time since the one before.
+            known.update(dict.fromkeys(range(last + 1, int(at)), (value, value)))
+        # Of two readings in one second the later counts, and the higher is the peak.
+        before = known.get(int(at), (None, None))[1]
+        peak = max((v for v in (before, value) if v is not None), default=None)
+        known[int(at)] = (value, peak)
     series = history.series("x", 0, at + 1, points)
     highs = [v for v in series.utilization_percent_max if v is not None]
     lows = [v for v in series.utilization_percent_min if v is not None]
-    assert (max(highs), min(lows)) == (max(known), min(known)) if known else not highs
+    assert max(highs, default=None) == max((p for _, p in known.values() if p is not None), default=None)
+    assert min(lows, default=None) == min((v for v, _ in known.values() if v is not None), default=None)
     assert len(series.times) <= points + 1
     for low, mean, high in zip(
         series.utilization_percent_min, series.utilization_percent, series.utilization_percent_max, strict=True
     ):
-        assert (low is None) == (mean is None) == (high is None)
-        assert low is None or low <= mean <= high or math.isclose(low, high)
+        assert (low is None) == (mean is None)
+        assert low is None or high is None or low <= mean <= high or math.isclose(low, high)
+
+
+def test_a_restart_keeps_it(tmp_path: Path) -> None:
+    now = 100 * 3600.0
+    files = HistoryFiles(tmp_path / "history", lambda: now)
+    history = History()
+    for second in range(7200):
+        history.add(
+            "GPU-0/odd name", now - 7200 + second, utilization_percent=second % 100, memory_used_bytes=second * MIB
+        )
+    history.add("old", now - 30 * 3600, utilization_percent=1.0, memory_used_bytes=None)
+    files.save(history)
+    assert history.changed() == []
+    again = History()
+    assert HistoryFiles(tmp_path / "history", lambda: now).restore(again) == 2
+    wanted = history.series("GPU-0/odd name", now - 7200, now, 7200)
+    assert again.series("GPU-0/odd name", now - 7200, now, 7200) == wanted
+    assert again.subjects() == ("GPU-0/odd name",)
+    assert len(list((tmp_path / "history").glob("*/*"))) == 2
+
+
+def test_a_damaged_file_or_a_full_disk_costs_the_history_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "history"
+    (folder / "GPU-0").mkdir(parents=True)
+    (folder / "GPU-0" / "0.hour").write_bytes(b"not one of ours")
+    history = History()
+    HistoryFiles(folder, lambda: 10.0).restore(history)
+    assert history.series("GPU-0", 0, 10).times == ()
+    history.add("GPU-1", 5.0, utilization_percent=1.0, memory_used_bytes=None)
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    for _ in range(2):
+        HistoryFiles(blocked, lambda: 10.0).save(history)
+        history.add("GPU-1", 6.0, utilization_percent=1.0, memory_used_bytes=None)
+    assert "not kept on disk" in caplog.text
+    assert history.series("GPU-1", 0, 10).times == (5.0, 6.0)

@@ -247,6 +247,17 @@ def sample_view(sample: Sample) -> wire.SampleView:
         power_mw=sample.power_mw,
         temperature_c=sample.temperature_c,
         process_count=len(sample.processes) if sample.processes is not None else None,
+        utilization_percent_max=sample.utilization_percent_max,
+        sm_activity_percent=sample.sm_activity_percent,
+        sm_clock_mhz=sample.sm_clock_mhz,
+        throttle_reasons=None if sample.throttle_reasons is None else list(sample.throttle_reasons),
+        pcie_tx_bytes_per_s=sample.pcie_tx_bytes_per_s,
+        pcie_rx_bytes_per_s=sample.pcie_rx_bytes_per_s,
+        nvlink_tx_bytes_per_s=sample.nvlink_tx_bytes_per_s,
+        nvlink_rx_bytes_per_s=sample.nvlink_rx_bytes_per_s,
+        ecc_uncorrected_count=sample.ecc_uncorrected_count,
+        last_xid=sample.last_xid,
+        last_xid_at=sample.last_xid_at,
         missing=dict(sample.missing),
     )
 

@@ -48,12 +48,24 @@ class Sample:
 
     A field that the driver does not give is None, and ``missing`` says why:
     ``(("utilization_percent", "not_supported"), …)``. Reasons: ``not_supported``, ``no_permission``,
-    ``lost``, ``not_answering``, ``not_visible``.
+    ``lost``, ``not_answering``, ``not_visible``, ``not_yet`` (what is told of two readings, at the first).
 
     Attributes
     ----------
-    utilization_percent : float or None
-        Percent of time in which at least one kernel ran. It is not occupancy.
+    utilization_percent, utilization_percent_max : float or None
+        Percent of time in which at least one kernel ran, since the reading before: the mean and the highest of the
+        driver's own samples. It is not occupancy.
+    sm_activity_percent : float or None
+        Percent of the multiprocessors that were busy.
+    throttle_reasons : tuple of str or None
+        Why the clocks are lower than they could be: ``power_cap``, ``hardware``, ``sync_boost``,
+        ``software_thermal``, ``hardware_thermal``, ``power_brake``. Empty when they are not.
+    pcie_tx_bytes_per_s, pcie_rx_bytes_per_s, nvlink_tx_bytes_per_s, nvlink_rx_bytes_per_s : float or None
+        Sent and received by the device, of byte counters; NVLink's are those of all its links.
+    ecc_uncorrected_count : int or None
+        Memory errors that could not be corrected, since the driver was loaded.
+    last_xid, last_xid_at : int and float, or None
+        The driver's number of the last error on this device since we look, and when (Unix seconds).
     processes : tuple of ProcessUse or None
         None when not visible (a foreign PID namespace), empty when there are none.
     """
@@ -67,6 +79,16 @@ class Sample:
     energy_mj: int | None = None
     temperature_c: int | None = None
     sm_clock_mhz: int | None = None
+    utilization_percent_max: float | None = None
+    sm_activity_percent: float | None = None
+    throttle_reasons: tuple[str, ...] | None = None
+    pcie_tx_bytes_per_s: float | None = None
+    pcie_rx_bytes_per_s: float | None = None
+    nvlink_tx_bytes_per_s: float | None = None
+    nvlink_rx_bytes_per_s: float | None = None
+    ecc_uncorrected_count: int | None = None
+    last_xid: int | None = None
+    last_xid_at: float | None = None
     processes: tuple[ProcessUse, ...] | None = None
     missing: tuple[tuple[str, str], ...] = ()
 

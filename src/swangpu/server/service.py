@@ -169,7 +169,7 @@ class Service:
             if self._watch is not None:
                 await self._watch.close()
             if runtime.telemetry is not None:
-                runtime.telemetry.close()
+                await runtime.telemetry.close()
             await runtime.stop()
         if self._sampler is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._sampler.close)
@@ -193,6 +193,7 @@ class Service:
     async def _start(self) -> Runtime:
         from ..backends.local import LocalBackend, LocalPoolConfig
         from ..ledger.store import SqlLedger
+        from ..telemetry.history_files import HistoryFiles
         from ..telemetry.prometheus import expose
         from ..telemetry.sampler import Sampler
         from .metering import SiteMeter
@@ -218,14 +219,16 @@ class Service:
             held = (SessionState.ACTIVE, SessionState.PAUSED)
             return [s for s in runtime.broker.state.live() if s.state in held]
 
-        telemetry = SiteTelemetry(self._sampler, holding)
+        kept = "history-simulated" if settings.simulated else "history"
+        telemetry = SiteTelemetry(self._sampler, holding, HistoryFiles(settings.runtime_dir / kept, clock.now))
         runtime.telemetry = telemetry
         try:
+            await telemetry.restore()
             # an earlier leader's kernels may have outlived it, and would be taken for gone
             await self.kernels.adopt()
             await runtime.start()
         except BaseException:
-            telemetry.close()
+            await telemetry.close()
             self._election.resign()
             raise
         self._runtime = runtime

@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..domain.devices import ShareKind
 from ..domain.sessions import Session
 from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
+from ..telemetry.history_files import HistoryFiles
 from ..telemetry.sampler import Sampler, Snapshot, Watch
+
+#: a restart of the server loses at most so much of the history, in seconds
+SAVE_EVERY_S = 30.0
 
 __all__ = ["SiteTelemetry", "TelemetrySnapshot", "session_sample"]
 
@@ -33,15 +38,27 @@ class SiteTelemetry:
     sampler : Sampler
     sessions : callable
         The sessions that hold something now: their use is kept as series under their ids.
+    files : HistoryFiles, optional
+        Where the history is kept over a restart; at most `SAVE_EVERY_S` of it is lost.
     """
 
-    def __init__(self, sampler: Sampler, sessions: Callable[[], Iterable[Session]]) -> None:
+    def __init__(
+        self, sampler: Sampler, sessions: Callable[[], Iterable[Session]], files: HistoryFiles | None = None
+    ) -> None:
         self._sampler = sampler
+        self._files = files
+        self._saving: asyncio.Future[None] | None = None
+        self._saved_at = float("-inf")
         self._sessions = sessions
         self._subscribers: list[Callable[[TelemetrySnapshot], None]] = []
         self._session_watch: Watch | None = None
         self._loop = asyncio.get_running_loop()
         self._stop = sampler.subscribe(self._hop)
+
+    async def restore(self) -> None:
+        """Bring back what was kept of before a restart."""
+        if self._files is not None:
+            await asyncio.to_thread(self._files.restore, self._sampler.history)
 
     def watch(self) -> Watch:
         """Somebody looks, until the answer is closed."""
@@ -68,9 +85,13 @@ class SiteTelemetry:
             "interval_s": series.interval_s,
             "times": list(series.times),
             "utilization_percent": list(series.utilization_percent),
+            "utilization_percent_min": list(series.utilization_percent_min),
             "utilization_percent_max": list(series.utilization_percent_max),
             "memory_used_bytes": list(series.memory_used_bytes),
             "memory_used_bytes_max": list(series.memory_used_bytes_max),
+            "power_mw": list(series.power_mw),
+            "temperature_c_max": list(series.temperature_c_max),
+            "sm_activity_percent": list(series.sm_activity_percent),
             "missing": dict(series.missing),
         }
 
@@ -86,9 +107,13 @@ class SiteTelemetry:
             self._session_watch.close()
             self._session_watch = None
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.watch_sessions(False)
         self._stop()
+        if self._saving is not None:
+            await asyncio.gather(self._saving, return_exceptions=True)
+        if self._files is not None:
+            await asyncio.to_thread(self._files.save, self._sampler.history)
 
     def _hop(self, snapshot: Snapshot) -> None:
         """On the sampler's thread."""
@@ -103,12 +128,25 @@ class SiteTelemetry:
                     session.id,
                     sample.taken_at,
                     utilization_percent=sample.utilization_percent,
+                    utilization_percent_max=sample.utilization_percent_max,
                     memory_used_bytes=sample.memory_used_bytes,
+                    memory_total_bytes=sample.memory_total_bytes,
+                    power_mw=sample.power_mw if all(s.kind is ShareKind.WHOLE for s in session.shares) else None,
+                    sm_activity_percent=sample.sm_activity_percent,
                     missing=dict(sample.missing),
                 )
+        self._save_now_and_then()
         translated = _translate(snapshot)
         for callback in list(self._subscribers):
             callback(translated)
+
+    def _save_now_and_then(self) -> None:
+        """Only while there are readings: a server at which nobody looks does nothing."""
+        now = self._loop.time()
+        if self._files is None or now - self._saved_at < SAVE_EVERY_S or (self._saving and not self._saving.done()):
+            return
+        self._saved_at = now
+        self._saving = self._loop.run_in_executor(None, self._files.save, self._sampler.history)
 
 
 def session_sample(session: Session, samples: Mapping[str, Sample]) -> Sample | None:
@@ -122,12 +160,18 @@ def session_sample(session: Session, samples: Mapping[str, Sample]) -> Sample | 
     if len(found) == 1:
         return found[0]
     utilizations = [s.utilization_percent for s in found if s.utilization_percent is not None]
+    highest = [s.utilization_percent_max for s in found if s.utilization_percent_max is not None]
+    activities = [s.sm_activity_percent for s in found if s.sm_activity_percent is not None]
+    powers = [s.power_mw for s in found if s.power_mw is not None]
     used = [s.memory_used_bytes for s in found if s.memory_used_bytes is not None]
     totals = [s.memory_total_bytes for s in found if s.memory_total_bytes is not None]
     return Sample(
         uuid=session.id,
         taken_at=max(s.taken_at for s in found),
         utilization_percent=sum(utilizations) / len(utilizations) if utilizations else None,
+        utilization_percent_max=max(highest) if highest else None,
+        sm_activity_percent=sum(activities) / len(activities) if activities else None,
+        power_mw=sum(powers) if len(powers) == len(found) else None,
         memory_used_bytes=sum(used) if used else None,
         memory_total_bytes=sum(totals) if totals else None,
         missing=tuple(dict.fromkeys(m for s in found for m in s.missing)),

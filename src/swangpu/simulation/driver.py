@@ -24,18 +24,20 @@ CONTEXT_BYTES = 300 * 10**6
 #: processor time is counted in hundredths of a second; over less than this, in seconds, it says nothing
 SHORTEST_INTERVAL_S = 0.2
 
-_FIELDS = (
-    "utilization_percent",
-    "memory_used_bytes",
-    "memory_total_bytes",
-    "power_mw",
-    "energy_mj",
-    "temperature_c",
-    "sm_clock_mhz",
-    "processes",
+#: what a simulated device never tells
+_NEVER = (
+    "sm_activity_percent",
+    "throttle_reasons",
+    "pcie_tx_bytes_per_s",
+    "pcie_rx_bytes_per_s",
+    "nvlink_tx_bytes_per_s",
+    "nvlink_rx_bytes_per_s",
+    "ecc_uncorrected_count",
 )
+_UTILIZATION = ("utilization_percent", "utilization_percent_max")
 #: what belongs to the whole device and is not told of a MIG device
 _DEVICE_ONLY = ("power_mw", "energy_mj", "temperature_c", "sm_clock_mhz")
+_FIELDS = (*_UTILIZATION, "memory_used_bytes", "memory_total_bytes", *_DEVICE_ONLY, "processes", *_NEVER)
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,7 @@ class SimulatedDriver:
             uuid=info.uuid,
             taken_at=now,
             utilization_percent=busy if told else None,
+            utilization_percent_max=busy if told else None,
             memory_used_bytes=min(info.memory_bytes, sum(load.memory_bytes for load in loads)),
             memory_total_bytes=info.memory_bytes,
             power_mw=power_mw,
@@ -242,6 +245,7 @@ class SimulatedDriver:
             uuid=uuid,
             taken_at=now,
             utilization_percent=load.percent if told else None,
+            utilization_percent_max=load.percent if told else None,
             memory_used_bytes=load.memory_bytes,
             memory_total_bytes=memory_bytes,
             processes=processes if spec.processes_visible else None,
@@ -256,6 +260,6 @@ class SimulatedDriver:
 
 
 def _missing(spec: DeviceSpec, *unsupported: str) -> tuple[tuple[str, str], ...]:
-    names = unsupported if spec.utilization else ("utilization_percent", *unsupported)
+    names = (*(() if spec.utilization else _UTILIZATION), *unsupported, *_NEVER)
     hidden = () if spec.processes_visible else (("processes", "not_visible"),)
     return (*((name, "not_supported") for name in names), *hidden)

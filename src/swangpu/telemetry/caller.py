@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,27 +30,19 @@ class NotAnswered(Exception):
 class _Call:
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
-        self._done = threading.Event()
         self._value: Any = None
         self._error: BaseException | None = None
-        self.started_at = 0.0
         self.took_s = 0.0
+        self.done = False
 
     def run(self, clock: Clock) -> None:
-        self.started_at = clock.monotonic()
+        started = clock.monotonic()
         try:
             self._value = self._function()
         except BaseException as error:
             self._error = error
-        self.took_s = clock.monotonic() - self.started_at
-        self._done.set()
-
-    def wait(self, timeout_s: float) -> bool:
-        return self._done.wait(timeout_s)
-
-    @property
-    def done(self) -> bool:
-        return self._done.is_set()
+        self.took_s = clock.monotonic() - started
+        self.done = True
 
     def result(self) -> Any:
         if self._error is not None:
@@ -58,24 +50,60 @@ class _Call:
         return self._value
 
 
+class _Round:
+    """Calls that a reader makes one after the other; handed over once, since each handing over costs."""
+
+    def __init__(self, calls: Mapping[str, _Call]) -> None:
+        self._calls = calls
+        self._lock = threading.Lock()
+        self._current: tuple[str, _Call, float] | None = None
+        self._abandoned = False
+        self.finished = threading.Event()
+
+    def run(self, clock: Clock) -> None:
+        for subject, call in self._calls.items():
+            with self._lock:
+                if self._abandoned:
+                    # Whoever waited has gone on with the rest.
+                    return
+                self._current = (subject, call, clock.monotonic())
+            call.run(clock)
+        self.finished.set()
+
+    def left_s(self, now: float, hang_s: float) -> float:
+        """How long to wait before looking again whether the present call hangs; not positive when it does."""
+        with self._lock:
+            if self._current is None or self._current[1].done:
+                return hang_s
+            return self._current[2] + hang_s - now
+
+    def abandon(self) -> str | None:
+        """Go on without the call that hangs: its subject, or None when it has come back just now."""
+        with self._lock:
+            if self._current is None or self._current[1].done:
+                return None
+            self._abandoned = True
+            return self._current[0]
+
+
 class _Reader:
     """A thread that makes calls one after the other and sleeps in between without waking up."""
 
     def __init__(self, clock: Clock) -> None:
-        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._rounds: queue.SimpleQueue[_Round | None] = queue.SimpleQueue()
         self._clock = clock
         threading.Thread(target=self._run, name="swangpu-reader", daemon=True).start()
 
-    def submit(self, call: _Call) -> None:
-        self._calls.put(call)
+    def submit(self, work: _Round) -> None:
+        self._rounds.put(work)
 
     def stop(self) -> None:
         """End after the present call."""
-        self._calls.put(None)
+        self._rounds.put(None)
 
     def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call.run(self._clock)
+        while (work := self._rounds.get()) is not None:
+            work.run(self._clock)
 
 
 @dataclass
@@ -126,49 +154,86 @@ class Caller:
         NotAnswered
             It takes too long, or the subject is silent and not due to be asked again.
         """
-        if subject in self._silent:
-            return self._probe(subject, function)
-        call = _Call(function)
-        if self._hangs >= MAX_HANGS_PER_ROUND:
-            self._aside(call)
-            self._note(subject, call)
-            raise NotAnswered(subject)
+        answer = self.ask_all({subject: function})[subject]
+        if isinstance(answer, NotAnswered):
+            raise answer
+        return answer
+
+    def ask_all(self, functions: Mapping[str, Callable[[], T]]) -> dict[str, T | NotAnswered]:
+        """Make a call about each subject, in order; those that do not answer hold up nobody for longer than a hang.
+
+        Raises
+        ------
+        Exception
+            What a call raised.
+        """
+        out: dict[str, T | NotAnswered] = {}
+        calls: dict[str, _Call] = {}
+        for subject, function in functions.items():
+            if subject in self._silent:
+                out[subject] = self._probe(subject, function)
+            else:
+                calls[subject] = _Call(function)
+        while calls:
+            if self._hangs >= MAX_HANGS_PER_ROUND:
+                for subject, call in calls.items():
+                    self._aside(call)
+                    self._note(subject, call)
+                    out[subject] = NotAnswered(subject)
+                break
+            hung = self._make(calls)
+            for subject, call in list(calls.items()):
+                if call.done:
+                    out[subject] = calls.pop(subject).result()
+            if hung is not None:
+                self._note(hung, calls.pop(hung))
+                out[hung] = NotAnswered(hung)
+        return out
+
+    def _make(self, calls: Mapping[str, _Call]) -> str | None:
+        """Have a reader make calls; the subject at which it hangs, or None when all were made."""
         if self._reader is None:
             self._reader = _Reader(self._clock)
-        self._reader.submit(call)
-        if call.wait(self._hang_s):
-            return call.result()  # type: ignore[no-any-return]
-        log.warning("A call of the GPU driver does not come back; going on without it")
-        self._hangs += 1
-        self._reader.stop()
-        self._reader = None
-        self._note(subject, call)
-        raise NotAnswered(subject)
+        work = _Round(dict(calls))
+        self._reader.submit(work)
+        left = self._hang_s
+        while not work.finished.wait(left):
+            left = work.left_s(self._clock.monotonic(), self._hang_s)
+            subject = work.abandon() if left <= 0 else None
+            if subject is not None:
+                log.warning("A call of the GPU driver does not come back; going on without it")
+                self._hangs += 1
+                self._reader.stop()
+                self._reader = None
+                return subject
+            left = max(left, 0.001)
+        return None
 
     def stop(self, last: Callable[[], object]) -> None:
         """Make one last call, unless something hangs, and end the thread. Waits only so long as any call may take."""
         if self._reader is not None:
-            call = _Call(last)
+            work = _Round({"last": _Call(last)})
             if not self._silent:
-                self._reader.submit(call)
+                self._reader.submit(work)
             self._reader.stop()
             self._reader = None
             if not self._silent:
-                call.wait(min(self._hang_s, 1.0))
+                work.finished.wait(min(self._hang_s, 1.0))
 
     def _note(self, subject: str, call: _Call) -> None:
         now = self._clock.monotonic()
         pause = self._retry_s[0]
         self._silent[subject] = _Silence(self._clock.now(), call, now + pause, pause, [call])
 
-    def _probe(self, subject: str, function: Callable[[], T]) -> T:
+    def _probe(self, subject: str, function: Callable[[], T]) -> T | NotAnswered:
         """What a call on a thread of its own has brought, making another one when that is due."""
         silence = self._silent[subject]
         call = silence.call
         if call.done and call.took_s <= self._hang_s:
             del self._silent[subject]
             log.info("The GPU driver answers again")
-            return call.result()  # type: ignore[no-any-return]
+            answer: T = call.result()
+            return answer
         silence.stuck = [c for c in silence.stuck if not c.done]
         now = self._clock.monotonic()
         # A first late answer is a good sign: ask again at once, and take the device back when it is quick this time.
@@ -180,7 +245,7 @@ class Caller:
             silence.call = _Call(function)
             silence.stuck.append(silence.call)
             self._aside(silence.call)
-        raise NotAnswered(subject)
+        return NotAnswered(subject)
 
     def _aside(self, call: _Call) -> None:
         threading.Thread(target=call.run, args=(self._clock,), name="swangpu-probe", daemon=True).start()

@@ -1,6 +1,20 @@
-"""What was read in the last hour, in memory, down-sampled on the way out so that peaks stay.
+"""What was read in the last day, second by second, and down-sampled on the way out so that peaks stay.
 
-``History(span_s=3600, step_s=1)``; `History.add` on the sampler's thread, `History.series` on any.
+One row of 8 bytes a second and subject (a device, a MIG device or a session), in blocks of an hour:
+
+====================  ======  ===========================================
+column                bytes   step
+====================  ======  ===========================================
+utilization           1       0.5 %, the mean over the second
+utilization, highest  1       0.5 %, the highest of the driver's own samples
+SM activity           1       0.5 %
+temperature           1       1 °C
+memory used           2       a power of two from 1 MiB on, by the size of the subject's memory (2 MiB for 80 GB)
+power                 2       0.1 W
+====================  ======  ===========================================
+
+The largest value of a column means "not known". A day of 8 devices and 8 sessions is 16 subjects x 25 blocks x
+28.8 kB = 11.5 MB.
 """
 
 from __future__ import annotations
@@ -9,13 +23,26 @@ import math
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-__all__ = ["History", "Series"]
+__all__ = ["BLOCK_S", "Block", "History", "Series"]
 
-_NAN = math.nan
-_FIRST_CAPACITY = 64
+#: seconds in a block, and how far back a subject is remembered, in blocks beside the present one
+BLOCK_S = 3600
+KEPT_BLOCKS = 24
+#: a reading stands for the time since the one before, if that is not longer ago than this (seconds)
+HOLD_S = 25
+#: a clock that goes back further than this (seconds) was set, and what lies ahead of it is forgotten
+CLOCK_SET_S = 60
+#: all blocks together, in bytes: a site of 64 devices keeps a day; a larger one keeps less
+MAX_BYTES = 64 * 2**20
+
+_NONE8, _NONE16 = 0xFF, 0xFFFF
+_UNKNOWN8 = b"\xff"
+_MIB = 1 << 20
+_FIRST_MAGIC = b"SGH1"
 
 
 @dataclass(frozen=True)
@@ -26,9 +53,9 @@ class Series:
     ----------
     interval_s : float
         Width of a bucket in seconds; ``times`` are the buckets' beginnings in Unix seconds.
-    utilization_percent, memory_used_bytes, power_mw : tuple
+    utilization_percent, memory_used_bytes, power_mw, sm_activity_percent : tuple
         Means.
-    utilization_percent_min, utilization_percent_max, memory_used_bytes_min, memory_used_bytes_max : tuple
+    utilization_percent_min, utilization_percent_max, memory_used_bytes_max, temperature_c_max : tuple
         What a mean would hide.
     missing : mapping of str to str
         For each field of which the newest reading was None, why.
@@ -41,65 +68,89 @@ class Series:
     utilization_percent_min: tuple[float | None, ...] = ()
     utilization_percent_max: tuple[float | None, ...] = ()
     memory_used_bytes: tuple[int | None, ...] = ()
-    memory_used_bytes_min: tuple[int | None, ...] = ()
     memory_used_bytes_max: tuple[int | None, ...] = ()
     power_mw: tuple[int | None, ...] = ()
+    temperature_c_max: tuple[int | None, ...] = ()
+    sm_activity_percent: tuple[float | None, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-class _Ring:
-    """Four columns of doubles (NaN is "not known"); grows to its capacity, then writes over the oldest."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.columns = tuple(array("d", [_NAN]) * min(capacity, _FIRST_CAPACITY) for _ in range(4))
-        self.start = self.count = 0
-        self.newest = -math.inf
-        self.missing: Mapping[str, str] = {}
-
-    def add(self, row: tuple[float, float, float, float]) -> None:
-        room = len(self.columns[0])
-        if self.count == room and room < self.capacity:  # not wrapped yet: start is 0
-            for column in self.columns:
-                column.extend([_NAN] * (min(2 * room, self.capacity) - room))
-            room = len(self.columns[0])
-        at = (self.start + self.count) % room
-        for column, value in zip(self.columns, row, strict=True):
-            column[at] = value
-        if self.count < room:
-            self.count += 1
-        else:
-            self.start = (self.start + 1) % room
-        self.newest = row[0]
-
-    def rows(self, start: float, end: float) -> list[tuple[float, float, float, float]]:
-        room = len(self.columns[0])
-        times, *rest = self.columns
-        out = []
-        for i in range(self.count):
-            at = (self.start + i) % room
-            if start <= times[at] < end:
-                out.append((times[at], rest[0][at], rest[1][at], rest[2][at]))
-        return out
-
-
-class History:
-    """Readings of devices, MIG devices and sessions, by their id.
+class Block:
+    """An hour of one subject, one slot a second.
 
     Parameters
     ----------
-    span_s : float
-        How far back it goes, in seconds, when a reading comes every ``step_s``.
-    step_s : float
-        The shortest time between readings, in seconds.
-    max_subjects : int
-        Those that were not written to for the longest time are forgotten first.
+    memory_step_bytes : int
+        What one unit of the memory column is.
     """
 
-    def __init__(self, span_s: float = 3600.0, step_s: float = 1.0, max_subjects: int = 256) -> None:
-        self._capacity = max(2, math.ceil(span_s / step_s))
+    BYTES = 8 * BLOCK_S
+
+    def __init__(self, memory_step_bytes: int) -> None:
+        self.memory_step_bytes = memory_step_bytes
+        self.bytes_columns = tuple(bytearray(_UNKNOWN8) * BLOCK_S for _ in range(4))
+        self.word_columns = tuple(array("H", [_NONE16]) * BLOCK_S for _ in range(2))
+        self.dirty = False
+
+    def put(self, first: int, last: int, small: tuple[int, int, int, int], words: tuple[int, int]) -> None:
+        """Write one row into the slots from ``first`` to ``last``, both included."""
+        width = last - first + 1
+        for narrow, value in zip(self.bytes_columns, small, strict=True):
+            if width == 1:
+                narrow[first] = value
+            else:
+                narrow[first : last + 1] = bytes((value,)) * width
+        for wide, value in zip(self.word_columns, words, strict=True):
+            if width == 1:
+                wide[first] = value
+            else:
+                wide[first : last + 1] = array("H", [value]) * width
+        self.dirty = True
+
+    def dump(self) -> bytes:
+        """For a file; `load` reads it."""
+        head = _FIRST_MAGIC + self.memory_step_bytes.to_bytes(8, "little")
+        return head + b"".join(bytes(c) for c in self.bytes_columns) + b"".join(_little(c) for c in self.word_columns)
+
+    @classmethod
+    def load(cls, content: bytes) -> Block | None:
+        """None when it is not such a file."""
+        if len(content) != 12 + cls.BYTES or content[:4] != _FIRST_MAGIC:
+            return None
+        block = cls(max(_MIB, int.from_bytes(content[4:12], "little")))
+        at = 12
+        for narrow in block.bytes_columns:
+            narrow[:] = content[at : at + BLOCK_S]
+            at += BLOCK_S
+        for wide in block.word_columns:
+            wide[:] = _from_little(content[at : at + 2 * BLOCK_S])
+            at += 2 * BLOCK_S
+        return block
+
+
+class _Subject:
+    def __init__(self) -> None:
+        self.blocks: dict[int, Block] = {}
+        self.newest = -math.inf
+        self.missing: Mapping[str, str] = {}
+
+
+class History:
+    """Readings of devices, MIG devices and sessions, by their id. `add` on the sampler's thread, `series` on any.
+
+    Parameters
+    ----------
+    max_subjects : int
+        Those that were not written to for the longest time are forgotten first.
+    max_bytes : int
+        Of all blocks together; the oldest hours go first.
+    """
+
+    def __init__(self, max_subjects: int = 1024, max_bytes: int = MAX_BYTES) -> None:
         self._max_subjects = max_subjects
-        self._rings: OrderedDict[str, _Ring] = OrderedDict()
+        self._max_blocks = max(2, max_bytes // Block.BYTES)
+        self._subjects: OrderedDict[str, _Subject] = OrderedDict()
+        self._count = 0
         self._lock = threading.Lock()
 
     def add(
@@ -109,76 +160,260 @@ class History:
         *,
         utilization_percent: float | None,
         memory_used_bytes: int | None,
+        memory_total_bytes: int | None = None,
+        utilization_percent_max: float | None = None,
         power_mw: int | None = None,
+        temperature_c: int | None = None,
+        sm_activity_percent: float | None = None,
         missing: Mapping[str, str] | None = None,
     ) -> None:
-        """Keep one reading, unless it is not newer than the last one."""
+        """Keep one reading. It stands for the time since the one before, unless that is long ago."""
+        peak = utilization_percent if utilization_percent_max is None else utilization_percent_max
+        small = (_half(utilization_percent), _half(peak), _half(sm_activity_percent), _whole8(temperature_c))
         with self._lock:
-            ring = self._rings.get(subject)
-            if ring is None:
-                ring = self._rings[subject] = _Ring(self._capacity)
-                while len(self._rings) > self._max_subjects:
-                    self._rings.popitem(last=False)
-            if at <= ring.newest:
-                return
-            self._rings.move_to_end(subject)
-            ring.add((at, _double(utilization_percent), _double(memory_used_bytes), _double(power_mw)))
-            ring.missing = missing or {}
+            known = self._subjects.get(subject)
+            if known is None:
+                known = self._subjects[subject] = _Subject()
+            self._subjects.move_to_end(subject)
+            if at < known.newest:
+                if known.newest - at < CLOCK_SET_S:
+                    return
+                self._forget_from(known, int(at))
+            slot = int(at)
+            first = slot
+            if math.isfinite(known.newest) and slot - int(known.newest) <= HOLD_S:
+                first = min(slot, int(known.newest) + 1)
+            if slot == int(max(known.newest, -1)):
+                small = self._with_peak(known, slot, small)
+            known.newest, known.missing = at, missing or {}
+            for hour, begin, end in _pieces(first, slot):
+                block = self._block(known, hour, memory_total_bytes or memory_used_bytes or 0)
+                words = (_steps(memory_used_bytes, block.memory_step_bytes), _steps(power_mw, 100))
+                block.put(begin, end, small, words)
+            self._bound(known, slot // BLOCK_S)
 
     def subjects(self) -> tuple[str, ...]:
         """The ids that something is known of, sorted."""
         with self._lock:
-            return tuple(sorted(self._rings))
+            return tuple(sorted(self._subjects))
 
     def series(self, subject: str, start: float, end: float, points: int = 240) -> Series:
         """The readings from ``start`` to before ``end`` (Unix seconds) in at most ``points`` + 1 buckets.
 
-        Buckets begin at multiples of their width, so that a chart that moves on does not flicker.
+        Buckets are whole seconds wide and begin at multiples of their width, so that a chart that moves on does not
+        flicker.
         """
-        points = max(1, points)
-        interval = max((end - start) / points, 1e-3)
-        interval = math.ceil(interval) if interval > 0.5 else interval
+        width = max(1, math.ceil((end - start) / max(1, points)))
         with self._lock:
-            ring = self._rings.get(subject)
-            rows = ring.rows(start, end) if ring is not None else []
-            missing = dict(ring.missing) if ring is not None else {}
-        if not rows:
-            return Series(subject, interval, missing=missing)
-        first, last = math.floor(rows[0][0] / interval), math.floor(rows[-1][0] / interval)
-        buckets: list[list[tuple[float, float, float, float]]] = [[] for _ in range(last - first + 1)]
-        for row in rows:
-            buckets[math.floor(row[0] / interval) - first].append(row)
-        utilization = [_summary(b, 1) for b in buckets]
-        memory = [_summary(b, 2) for b in buckets]
-        power = [_summary(b, 3) for b in buckets]
-        return Series(
-            subject=subject,
-            interval_s=interval,
-            times=tuple((first + i) * interval for i in range(len(buckets))),
-            utilization_percent=tuple(m for m, _, _ in utilization),
-            utilization_percent_min=tuple(low for _, low, _ in utilization),
-            utilization_percent_max=tuple(high for _, _, high in utilization),
-            memory_used_bytes=tuple(_whole(m) for m, _, _ in memory),
-            memory_used_bytes_min=tuple(_whole(low) for _, low, _ in memory),
-            memory_used_bytes_max=tuple(_whole(high) for _, _, high in memory),
-            power_mw=tuple(_whole(m) for m, _, _ in power),
-            missing=missing,
-        )
+            known = self._subjects.get(subject)
+            missing = dict(known.missing) if known is not None else {}
+            columns = _cut(known.blocks, math.floor(start), math.ceil(end)) if known is not None else None
+        if columns is None:
+            return Series(subject, float(width), missing=missing)
+        return _buckets(subject, width, columns, missing)
+
+    # -- for a file -------------------------------------------------------------------------------
+
+    def changed(self) -> list[tuple[str, int, bytes]]:
+        """Subject, hour and content of every block that was written to since this was last asked."""
+        with self._lock:
+            out = []
+            for name, subject in self._subjects.items():
+                for hour, block in subject.blocks.items():
+                    if block.dirty:
+                        block.dirty = False
+                        out.append((name, hour, block.dump()))
+            return out
+
+    def restore(self, subject: str, hour: int, content: bytes) -> None:
+        """Put back a block that was kept; what has been read since is not overwritten."""
+        block = Block.load(content)
+        if block is None:
+            return
+        with self._lock:
+            known = self._subjects.setdefault(subject, _Subject())
+            if hour not in known.blocks:
+                known.blocks[hour] = block
+                self._count += 1
+                self._bound(known, max(known.blocks))
+
+    # -- inside, with the lock held ---------------------------------------------------------------
+
+    def _block(self, known: _Subject, hour: int, memory_bytes: int) -> Block:
+        block = known.blocks.get(hour)
+        if block is None:
+            block = known.blocks[hour] = Block(_memory_step(memory_bytes))
+            self._count += 1
+        return block
+
+    def _with_peak(self, known: _Subject, slot: int, small: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        """A second reading within a second does not hide the peak of the first."""
+        block = known.blocks.get(slot // BLOCK_S)
+        before = block.bytes_columns[1][slot % BLOCK_S] if block is not None else _NONE8
+        if before == _NONE8 or (small[1] != _NONE8 and small[1] > before):
+            return small
+        return (small[0], before, small[2], small[3])
+
+    def _bound(self, known: _Subject, hour: int) -> None:
+        for old in [h for h in known.blocks if h < hour - KEPT_BLOCKS]:
+            self._drop(known, old)
+        while len(self._subjects) > self._max_subjects:
+            _, forgotten = self._subjects.popitem(last=False)
+            self._count -= len(forgotten.blocks)
+        while self._count > self._max_blocks:
+            oldest = min((s for s in self._subjects.values() if s.blocks), key=lambda s: min(s.blocks))
+            self._drop(oldest, min(oldest.blocks))
+
+    def _drop(self, known: _Subject, hour: int) -> None:
+        del known.blocks[hour]
+        self._count -= 1
+
+    def _forget_from(self, known: _Subject, slot: int) -> None:
+        """The clock was set back: what lies ahead of it was never."""
+        hour = slot // BLOCK_S
+        for later in [h for h in known.blocks if h > hour]:
+            self._drop(known, later)
+        block = known.blocks.get(hour)
+        if block is not None:
+            block.put(slot % BLOCK_S, BLOCK_S - 1, (_NONE8,) * 4, (_NONE16, _NONE16))
+        known.newest = -math.inf
 
 
-def _double(value: float | None) -> float:
-    return _NAN if value is None else float(value)
+@dataclass
+class _Columns:
+    """The rows of one subject from ``first`` on, one a second, as they are stored."""
+
+    first: int
+    small: list[bytes]
+    memory: list[tuple[int, array[int]]]
+    power: array[int]
 
 
-def _whole(value: float | None) -> int | None:
-    return None if value is None else round(value)
+def _cut(blocks: Mapping[int, Block], start: int, end: int) -> _Columns | None:
+    """What is known from ``start`` to before ``end``, without the unknown seconds before and behind it."""
+    hours = sorted(h for h in blocks if h * BLOCK_S < end and (h + 1) * BLOCK_S > start)
+    if not hours:
+        return None
+    start, end = max(start, hours[0] * BLOCK_S), min(end, (hours[-1] + 1) * BLOCK_S)
+    small: list[list[bytes]] = [[], [], [], []]
+    memory: list[tuple[int, array[int]]] = []
+    power = array("H")
+    for hour, begin, last in _pieces(start, end - 1):
+        block = blocks.get(hour)
+        if block is None:
+            block = _EMPTY
+        for parts, narrow in zip(small, block.bytes_columns, strict=True):
+            parts.append(bytes(narrow[begin : last + 1]))
+        memory.append((block.memory_step_bytes, block.word_columns[0][begin : last + 1]))
+        power.extend(block.word_columns[1][begin : last + 1])
+    return _Columns(start, [b"".join(parts) for parts in small], memory, power)
 
 
-def _summary(
-    rows: list[tuple[float, float, float, float]], column: int
-) -> tuple[float | None, float | None, float | None]:
-    """Mean, minimum and maximum of what is known."""
-    known = [row[column] for row in rows if not math.isnan(row[column])]
-    if not known:
-        return None, None, None
-    return sum(known) / len(known), min(known), max(known)
+_EMPTY = Block(_MIB)
+
+
+def _buckets(subject: str, width: int, columns: _Columns, missing: Mapping[str, str]) -> Series:
+    step, memory = _one_step(columns.memory)
+    known = _known_span(columns)
+    if known is None:
+        return Series(subject, float(width), missing=missing)
+    first = (columns.first + known[0]) // width
+    last = (columns.first + known[1]) // width
+    edges = [max(0, (first + i) * width - columns.first) for i in range(last - first + 2)]
+    spans = list(pairwise(edges))
+    utilization, peak, activity, temperature = ([_known8(column[a:b]) for a, b in spans] for column in columns.small)
+    used = [_known_words(memory[a:b]) for a, b in spans]
+    power = [_known_words(columns.power[a:b]) for a, b in spans]
+    return Series(
+        subject=subject,
+        interval_s=float(width),
+        times=tuple(float((first + i) * width) for i in range(len(spans))),
+        utilization_percent=tuple(sum(c) / len(c) / 2 if c else None for c in utilization),
+        utilization_percent_min=tuple(min(c) / 2 if c else None for c in utilization),
+        utilization_percent_max=tuple(max(c) / 2 if c else None for c in peak),
+        memory_used_bytes=tuple(round(step * sum(c) / len(c)) if c else None for c in used),
+        memory_used_bytes_max=tuple(step * max(c) if c else None for c in used),
+        power_mw=tuple(round(100 * sum(c) / len(c)) if c else None for c in power),
+        temperature_c_max=tuple(max(c) if c else None for c in temperature),
+        sm_activity_percent=tuple(sum(c) / len(c) / 2 if c else None for c in activity),
+        missing=missing,
+    )
+
+
+def _known_span(columns: _Columns) -> tuple[int, int] | None:
+    """The first and last second of which anything is known."""
+    length = len(columns.power)
+    begins, ends = [length], [-1]
+    words = b"".join(_little(part) for _, part in columns.memory)
+    for raw, size in [*((c, 1) for c in columns.small), (words, 2), (_little(columns.power), 2)]:
+        left = len(raw) - len(raw.lstrip(_UNKNOWN8))
+        right = len(raw.rstrip(_UNKNOWN8))
+        if right > left:
+            begins.append(left // size)
+            ends.append((right - 1) // size)
+    return (min(begins), max(ends)) if max(ends) >= 0 else None
+
+
+def _one_step(parts: list[tuple[int, array[int]]]) -> tuple[int, array[int]]:
+    """The memory column in units of one step. Steps differ where a session came by a larger share."""
+    step = max(size for size, _ in parts)
+    out = array("H")
+    for size, units in parts:
+        ratio = step // size
+        out.extend(units if ratio == 1 else array("H", (u if u == _NONE16 else u // ratio for u in units)))
+    return step, out
+
+
+def _known8(chunk: bytes) -> bytes:
+    return chunk.replace(_UNKNOWN8, b"") if _NONE8 in chunk else chunk
+
+
+def _known_words(chunk: array[int]) -> array[int] | list[int]:
+    return [value for value in chunk if value != _NONE16] if _NONE16 in chunk else chunk
+
+
+def _pieces(first: int, last: int) -> Iterator[tuple[int, int, int]]:
+    """A run of seconds as (hour, first slot, last slot), hour by hour."""
+    while first <= last:
+        hour = first // BLOCK_S
+        end = min(last, (hour + 1) * BLOCK_S - 1)
+        yield hour, first % BLOCK_S, end % BLOCK_S
+        first = end + 1
+
+
+def _memory_step(memory_bytes: int) -> int:
+    step = _MIB
+    while memory_bytes > step * (_NONE16 - 1):
+        step *= 2
+    return step
+
+
+def _half(percent: float | None) -> int:
+    return _NONE8 if percent is None else min(200, max(0, round(2 * percent)))
+
+
+def _whole8(value: int | None) -> int:
+    return _NONE8 if value is None else min(_NONE8 - 1, max(0, value))
+
+
+def _steps(value: int | None, step: int) -> int:
+    return _NONE16 if value is None else min(_NONE16 - 1, max(0, round(value / step)))
+
+
+def _little(words: array[int]) -> bytes:
+    """As bytes, the lower one first, on every machine."""
+    if _BIG:
+        words = array("H", words)
+        words.byteswap()
+    return words.tobytes()
+
+
+def _from_little(content: bytes) -> array[int]:
+    words = array("H")
+    words.frombytes(content)
+    if _BIG:
+        words.byteswap()
+    return words
+
+
+_BIG = array("H", [1]).tobytes() == b"\x00\x01"

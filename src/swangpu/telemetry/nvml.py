@@ -4,8 +4,9 @@
 said in ``DriverStatus``, a device that does not answer in ``DeviceInfo.lost_reason``, a field that is not given in
 ``Sample.missing``. The calls block; `swangpu.telemetry.sampler.Sampler` makes them on a thread of its own.
 
-A sample of a device is seven calls of NVML (six when nothing runs on it), and two more for each of its MIG devices.
-What a device once said not to support is not asked again.
+A sample of a device is six calls of NVML (five when nothing runs on it), two more where the driver has GPM, and two to
+four more for each of its MIG devices; see `swangpu.telemetry.nvml_sample`. What a device once said not to support is
+not asked again.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..domain.telemetry import DeviceInfo, DriverStatus, MigInfo, ProcessUse, Sample
-from .nvml_calls import NvmlCalls, in_host_pid_namespace, visible
+from ..domain.telemetry import DeviceInfo, DriverStatus, MigInfo, Sample
+from .nvml_calls import NvmlCalls
 from .nvml_errors import LOST, NOT_SUPPORTED, REOPEN, code_of, reason_for, status_for
-from .reading import DEVICE_ONLY, Reading, nothing, of_migs
+from .nvml_events import XidEvents
+from .nvml_gpm import Gpm
+from .nvml_sample import TURNS, Device, Mig, Sampling
+from .pids import in_host_pid_namespace
+from .reading import nothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,24 +35,8 @@ __all__ = ["NvmlDriver"]
 
 log = logging.getLogger(__name__)
 
-_SM_CLOCK = 1
-
-
-@dataclass
-class _Mig:
-    info: MigInfo
-    handle: Any
-    unsupported: set[str] = field(default_factory=set)
-
-
-@dataclass
-class _Device:
-    info: DeviceInfo
-    handle: Any
-    migs: tuple[_Mig, ...] = ()
-    unsupported: set[str] = field(default_factory=set)
-    #: NVML's own time stamp (microseconds) of the last per-process utilization seen
-    seen_us: int = 0
+#: devices are told apart anew after so long (seconds), though none seems to have come or gone
+RELIST_S = 30.0
 
 
 class NvmlDriver:
@@ -77,8 +66,12 @@ class NvmlDriver:
         self._host_pids = in_host_pid_namespace() if host_pids is None else host_pids
         self._nvml: Any = None
         self._calls: Any = None
+        self._gpm: Any = None
+        self._sampling: Any = None
+        self._events: XidEvents | None = None
+        self._enumerated_at = float("-inf")
         self._status: DriverStatus | None = None
-        self._devices: dict[str, _Device] = {}
+        self._devices: dict[str, Device] = {}
         self._reopen_s = reopen_s
         self._reopen_wait_s = reopen_s[0]
         self._reopened_at = float("-inf")
@@ -145,11 +138,14 @@ class NvmlDriver:
                 "The Python package nvidia-ml-py is not installed.",
                 "pip install nvidia-ml-py",
             )
-        self._nvml, self._calls = pynvml, NvmlCalls(pynvml)
         try:
             pynvml.nvmlInit()
         except Exception as error:
             return status_for(error)
+        if self._nvml is None:
+            self._nvml, self._calls, self._gpm = pynvml, NvmlCalls(pynvml), Gpm(pynvml)
+            self._sampling = Sampling(self._calls, self._gpm, self._now, self._host_pids)
+        self._events, self._enumerated_at = XidEvents(pynvml), float("-inf")
         try:
             version = str(pynvml.nvmlSystemGetDriverVersion())
         except Exception:  # a driver without a version is a driver still
@@ -177,6 +173,9 @@ class NvmlDriver:
 
     def _shut_down(self) -> None:
         was_open, self._status = self._status is not None and self._status.ok, None
+        events, self._events = self._events, None
+        if events is not None:
+            events.close()
         if was_open:
             try:
                 self._nvml.nvmlShutdown()
@@ -220,9 +219,12 @@ class NvmlDriver:
 
     def _enumerate(self) -> None:
         nvml = self._nvml
+        count = int(nvml.nvmlDeviceGetCount())
+        if self._only_migs_can_differ(count):
+            return
+        self._enumerated_at = time.monotonic()
         seen: set[str] = set()
         refused = hidden = silent = 0
-        count = int(nvml.nvmlDeviceGetCount())
         for index in range(count):
             try:
                 handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -248,6 +250,23 @@ class NvmlDriver:
         else:
             self._say_unseen(hidden, silent, count)
 
+    def _only_migs_can_differ(self, count: int) -> bool:
+        """Look at MIG devices only, where all devices are as they were a moment ago; whether that was enough."""
+        fresh = time.monotonic() - self._enumerated_at < RELIST_S
+        whole = count == len(self._devices) and not any(d.info.lost_reason for d in self._devices.values())
+        if not fresh or not whole or self._status is None or self._status.text:
+            return False
+        try:
+            for uuid, device in list(self._devices.items()):
+                mig_on = self._mig_on(device, device.handle)
+                if mig_on or device.info.mig_enabled:
+                    self._devices[uuid] = self._look_at(uuid, device.info.index, device.handle)
+        except self._nvml.NVMLError as error:
+            if code_of(error) in REOPEN:
+                raise
+            return False
+        return True
+
     def _say_unseen(self, hidden: int, silent: int, count: int) -> None:
         """Devices that never told their UUID can't be shown one by one: the status tells of them."""
         version = self._status.driver_version if self._status else None
@@ -261,20 +280,31 @@ class NvmlDriver:
         else:
             self._status = DriverStatus("ok", driver_version=version)
 
-    def _look_at(self, uuid: str, index: int, handle: Any) -> _Device:
+    def _look_at(self, uuid: str, index: int, handle: Any) -> Device:
         known = self._devices.get(uuid)
         mig_on = self._mig_on(known, handle)
-        if known is not None and known.info.lost_reason is None and known.info.mig_enabled == mig_on:
-            name, memory = known.info.name, known.info.memory_bytes
-            unsupported, seen_us = known.unsupported, known.seen_us
-        else:
-            name, memory = str(self._nvml.nvmlDeviceGetName(handle)), self._calls.memory(handle)[1]
-            unsupported, seen_us = (set() if mig_on else {"mig"} & (known.unsupported if known else set())), 0
-        migs = tuple(self._migs(known, handle)) if mig_on else ()
-        info = DeviceInfo(uuid, index, name, memory, mig_on, tuple(m.info for m in migs))
-        return _Device(info, handle, migs, unsupported, seen_us)
+        if self._events is not None:
+            self._events.register(uuid, handle)
+        if known is None or known.info.lost_reason is not None or known.info.mig_enabled != mig_on:
+            known = self._make(known, uuid, index, handle, mig_on)
+        known.handle = handle
+        known.migs = tuple(self._migs(known, handle)) if mig_on else ()
+        known.info = replace(known.info, index=index, mig_devices=tuple(m.info for m in known.migs))
+        return known
 
-    def _mig_on(self, known: _Device | None, handle: Any) -> bool:
+    def _make(self, before: Device | None, uuid: str, index: int, handle: Any, mig_on: bool) -> Device:
+        """A device as it is after it has come, come back, or changed its MIG mode."""
+        name, memory = str(self._nvml.nvmlDeviceGetName(handle)), self._calls.memory(handle)[1]
+        no_mig = set() if mig_on or before is None else {"mig"} & before.unsupported
+        return Device(
+            info=DeviceInfo(uuid, index, name, memory, mig_on),
+            handle=handle,
+            gpm=self._gpm.supports(handle),
+            unsupported=no_mig,
+            xid=before.xid if before is not None else None,
+        )
+
+    def _mig_on(self, known: Device | None, handle: Any) -> bool:
         if known is not None and "mig" in known.unsupported:
             return False
         try:
@@ -286,7 +316,7 @@ class NvmlDriver:
                 known.unsupported.add("mig")
             return False
 
-    def _migs(self, known: _Device | None, handle: Any) -> Iterator[_Mig]:
+    def _migs(self, known: Device | None, handle: Any) -> Iterator[Mig]:
         nvml = self._nvml
         before = {m.info.uuid: m for m in known.migs} if known is not None else {}
         for index in range(int(nvml.nvmlDeviceGetMaxMigDeviceCount(handle))):
@@ -294,10 +324,12 @@ class NvmlDriver:
                 mig = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
                 uuid = str(nvml.nvmlDeviceGetUUID(mig))
                 if uuid in before:
-                    yield _Mig(before[uuid].info, mig, before[uuid].unsupported)
+                    before[uuid].handle = mig
+                    yield before[uuid]
                     continue
                 memory = self._calls.memory(mig)[1]
-                yield _Mig(MigInfo(uuid, self._profile(mig, memory), memory), mig)
+                instance = int(nvml.nvmlDeviceGetGpuInstanceId(mig)) if known is not None and known.gpm else None
+                yield Mig(MigInfo(uuid, self._profile(mig, memory), memory), mig, instance)
             except Exception as error:
                 if code_of(error) in LOST | REOPEN:
                     raise
@@ -314,79 +346,32 @@ class NvmlDriver:
             slices = 1
         return f"{slices}g.{round(memory_bytes / 2**30)}gb"
 
-    def _lose(self, device: _Device, reason: str) -> None:
+    def _lose(self, device: Device, reason: str) -> None:
         if device.info.lost_reason is None:
             log.warning("GPU %d (%s) does not answer: %s", device.info.index, device.info.name, reason)
         device.info = replace(device.info, lost_reason=reason)
 
     # -- samples ----------------------------------------------------------------------------------
 
-    def _sample(self, device: _Device) -> tuple[Sample, ...]:
-        migs = tuple(self._sample_mig(mig) for mig in device.migs)
-        own = self._sample_device(device, migs)
-        failed = {reason for _, reason in own.missing} & {"lost", "not_answering"}
-        if failed and own.memory_used_bytes is None and own.temperature_c is None:
+    def _sample(self, device: Device) -> tuple[Sample, ...]:
+        self._hear(device)
+        own, *migs = self._sampling.sample(device)
+        if own.memory_used_bytes is None and own.temperature_c is None:
+            reasons = {reason for _, reason in own.missing}
             # A device that has fallen off the bus often answers "unknown error" to everything.
-            self._lose(device, "lost")
+            if reasons & {"lost", "not_answering"}:
+                self._lose(device, "lost")
+            elif "no_permission" in reasons:
+                self._lose(device, "no_permission")
         return (own, *migs)
 
-    def _sample_device(self, device: _Device, migs: Sequence[Sample]) -> Sample:
-        handle, calls = device.handle, self._calls
-        reading = Reading(device.unsupported, fatal=LOST | REOPEN)
-        utilization = reading.of("utilization", self._nvml.nvmlDeviceGetUtilizationRates, handle)
-        used, total = reading.of("memory", calls.memory, handle) or (None, None)
-        power, energy = reading.of("power", calls.power, handle, device.unsupported) or (None, None)
-        temperature = reading.of("temperature", calls.temperature, handle)
-        clock = reading.of("clock", self._nvml.nvmlDeviceGetClockInfo, handle, _SM_CLOCK)
-        if device.info.mig_enabled:
-            processes = of_migs(migs, reading.missing)
-        else:
-            processes = self._processes(reading, handle, None)
-            if processes:
-                found = reading.of("process_utilization", calls.process_utilization, handle, device.seen_us)
-                percent: dict[int, float] = {}
-                percent, device.seen_us = found or (percent, device.seen_us)
-                processes = tuple(ProcessUse(p.pid, p.memory_bytes, None, percent.get(p.pid)) for p in processes)
-        if power is None:
-            reading.missing.setdefault("power_mw", "not_supported")
-        if energy is None:
-            reading.missing.setdefault("energy_mj", "not_supported")
-        return Sample(
-            uuid=device.info.uuid,
-            taken_at=self._now(),
-            utilization_percent=None if utilization is None else float(utilization.gpu),
-            memory_used_bytes=used,
-            memory_total_bytes=total,
-            power_mw=power,
-            energy_mj=energy,
-            temperature_c=temperature,
-            sm_clock_mhz=clock,
-            processes=processes,
-            missing=tuple(reading.missing.items()),
-        )
-
-    def _sample_mig(self, mig: _Mig) -> Sample:
-        mig.unsupported.update(DEVICE_ONLY)
-        reading = Reading(mig.unsupported, fatal=REOPEN)
-        utilization = reading.of("utilization", self._nvml.nvmlDeviceGetUtilizationRates, mig.handle)
-        used, total = reading.of("memory", self._calls.memory, mig.handle) or (None, None)
-        for what in DEVICE_ONLY:
-            reading.of(what, lambda: None)
-        return Sample(
-            uuid=mig.info.uuid,
-            taken_at=self._now(),
-            utilization_percent=None if utilization is None else float(utilization.gpu),
-            memory_used_bytes=used,
-            memory_total_bytes=total,
-            processes=self._processes(reading, mig.handle, mig.info.uuid),
-            missing=tuple(reading.missing.items()),
-        )
-
-    def _processes(self, reading: Reading, handle: Any, mig_uuid: str | None) -> tuple[ProcessUse, ...] | None:
-        found = reading.of("processes", self._calls.processes, handle, mig_uuid)
-        if found is None:
-            return None
-        seen = visible(found, self._host_pids)
-        if seen is None:
-            reading.missing["processes"] = "not_visible"
-        return seen
+    def _hear(self, device: Device) -> None:
+        """XID errors of all devices, asked for once every few readings and with one of them."""
+        first = next(iter(self._devices.values()), None)
+        if device is not first or self._events is None or device.turn % TURNS != TURNS - 1:
+            return
+        for uuid, number in self._events.poll():
+            known = self._devices.get(uuid)
+            if known is not None:
+                known.xid = (number, self._now())
+                log.warning("GPU %d (%s): XID error %d", known.info.index, known.info.name, number)

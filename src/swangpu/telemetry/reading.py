@@ -12,15 +12,25 @@ __all__ = ["DEVICE_ONLY", "Reading", "nothing", "of_migs"]
 
 #: what is read, and the fields of `Sample` that come of it
 _FIELDS = {
-    "utilization": ("utilization_percent",),
+    "utilization": ("utilization_percent", "utilization_percent_max"),
     "memory": ("memory_used_bytes", "memory_total_bytes"),
-    "power": ("power_mw", "energy_mj"),
+    "counters": (
+        "power_mw",
+        "energy_mj",
+        "pcie_tx_bytes_per_s",
+        "pcie_rx_bytes_per_s",
+        "nvlink_tx_bytes_per_s",
+        "nvlink_rx_bytes_per_s",
+        "ecc_uncorrected_count",
+    ),
     "temperature": ("temperature_c",),
     "clock": ("sm_clock_mhz",),
+    "reasons": ("throttle_reasons",),
+    "activity": ("sm_activity_percent",),
     "processes": ("processes",),
 }
 #: what belongs to the whole device and is not asked of a MIG device
-DEVICE_ONLY = ("power", "temperature", "clock")
+DEVICE_ONLY = ("counters", "temperature", "clock", "reasons")
 _ALL_FIELDS = tuple(name for names in _FIELDS.values() for name in names)
 
 
@@ -37,7 +47,6 @@ class Reading:
 
     def of(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
         """What the call gives, or None with the reason put down under the names of its fields."""
-        reason = "not_supported"
         if what not in self._unsupported:
             try:
                 return call(*args)
@@ -46,9 +55,17 @@ class Reading:
                     raise
                 if code_of(error) in NOT_SUPPORTED:
                     self._unsupported.add(what)
-                reason = reason_for(error)
-        self.missing.update(dict.fromkeys(_FIELDS.get(what, ()), reason))
-        return None
+                return self.lacks(what, reason_for(error))
+        return self.lacks(what, "not_supported")
+
+    def lacks(self, what: str, reason: str) -> None:
+        """Put down that something is not known, and why."""
+        for name in _FIELDS.get(what, ()):
+            self.missing[name] = reason
+
+    def why(self, what: str) -> str | None:
+        """Why something is not known; None when it is."""
+        return self.missing.get(_FIELDS[what][0])
 
 
 def of_migs(migs: Sequence[Sample], missing: dict[str, str]) -> tuple[ProcessUse, ...] | None:

@@ -29,7 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
 from ..ports import Clock, GpuDriver
@@ -132,7 +132,7 @@ class Sampler:
         retry_s: tuple[float, float] = (5.0, 300.0),
         history: History | None = None,
     ) -> None:
-        self.history = history if history is not None else History(step_s=look_interval_s)
+        self.history = history if history is not None else History()
         self._driver = driver
         self._clock = clock
         self._interval_s: dict[Pace, float] = {"look": look_interval_s, "session": session_interval_s}
@@ -270,8 +270,12 @@ class Sampler:
                 uuid,
                 sample.taken_at,
                 utilization_percent=sample.utilization_percent,
+                utilization_percent_max=sample.utilization_percent_max,
                 memory_used_bytes=sample.memory_used_bytes,
+                memory_total_bytes=sample.memory_total_bytes,
                 power_mw=sample.power_mw,
+                temperature_c=sample.temperature_c,
+                sm_activity_percent=sample.sm_activity_percent,
                 missing=dict(sample.missing),
             )
         with self._wake:
@@ -286,25 +290,30 @@ class Sampler:
 
     def _read(self) -> Snapshot:
         self._caller.begin_round()
-        status = self._ask_status()
-        if status.ok:
-            status = self._list(status)
+        status = self._list(self._snapshot.status)
+        # Devices that answer, and whether the driver can be used at all, in one go.
+        asked: dict[str, Callable[[], Any]] = {_OPEN: self._driver.open}
+        for info in self._listed:
+            if info.lost_reason is None and status.ok:
+                asked[info.uuid] = partial(self._driver.sample, info.uuid)
+        answers = self._caller.ask_all(asked)
+        said = answers.pop(_OPEN)
+        status = _SILENT if isinstance(said, NotAnswered) else said
         devices: dict[str, DeviceInfo] = {}
         samples: dict[str, Sample] = {}
         for info in self._listed:
+            answer = answers.get(info.uuid)
+            found: Sequence[Sample] = () if answer is None or isinstance(answer, NotAnswered) else answer
             reason = info.lost_reason
             if not status.ok:
                 reason = reason or ("not_answering" if status.code == "not_answering" else "lost")
-            found: Sequence[Sample] = ()
-            if reason is None:
-                try:
-                    found = self._caller.ask(info.uuid, partial(self._driver.sample, info.uuid))
-                except NotAnswered:
-                    reason = "not_answering"
+            elif reason is None and not found:
+                reason = "not_answering"
             if reason is not None:
                 now = self._clock.now()
                 found = [nothing(u, now, reason) for u in (info.uuid, *(m.uuid for m in info.mig_devices))]
-            devices[info.uuid] = replace(info, lost_reason=reason)
+                info = replace(info, lost_reason=reason)
+            devices[info.uuid] = info
             samples.update((s.uuid, s) for s in found)
         if any(d.lost_reason for d in devices.values()):
             self._list_due = self._list_due or self._listed_at + self._list_interval_s / 2 < self._clock.monotonic()
@@ -318,14 +327,8 @@ class Sampler:
             simulated=self._driver.simulated,
         )
 
-    def _ask_status(self) -> DriverStatus:
-        try:
-            return self._caller.ask(_OPEN, self._driver.open)
-        except NotAnswered:
-            return _SILENT
-
     def _list(self, status: DriverStatus) -> DriverStatus:
-        """Read the list of devices when that is due.
+        """Read the list of devices when that is due; the driver's status after it.
 
         Not while a device is silent: listing would call into it and hang as well.
         """
@@ -333,9 +336,15 @@ class Sampler:
         due = self._list_due or now - self._listed_at >= self._list_interval_s
         if not due or (self._listed and self._caller.silent_since().keys() - {_LIST}):
             return status
+        answers: dict[str, Any] = self._caller.ask_all({_OPEN: self._driver.open})
+        if isinstance(answers[_OPEN], NotAnswered):
+            return _SILENT
+        status = answers[_OPEN]
+        if not status.ok:
+            return status
         try:
             self._listed = self._caller.ask(_LIST, self._driver.devices)
         except NotAnswered:
             return status if self._listed else _SILENT
         self._listed_at, self._list_due = now, False
-        return self._ask_status()
+        return status

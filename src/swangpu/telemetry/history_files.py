@@ -1,0 +1,90 @@
+"""Keeps what `History` remembers over a restart: one small file an hour and subject, written whole or not at all.
+
+``HistoryFiles(folder).restore(history)`` once, then `HistoryFiles.save` every now and then, on any thread but one at a
+time. A disk that is full costs the history of before a restart and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from .history import BLOCK_S, KEPT_BLOCKS, History
+
+__all__ = ["HistoryFiles"]
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".hour"
+
+
+class HistoryFiles:
+    """A folder of blocks.
+
+    Parameters
+    ----------
+    folder : Path
+        On a local disk; made when something is to be kept.
+    now : callable
+        Unix seconds: what is older than a day is removed.
+    """
+
+    def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._now = now
+        self._failed = False
+        self._removed_at = float("-inf")
+
+    def restore(self, history: History) -> int:
+        """Read what was kept; how many blocks there were. What can't be read is left out."""
+        count = 0
+        for path, subject, hour in self._files():
+            with contextlib.suppress(OSError):
+                history.restore(subject, hour, path.read_bytes())
+                count += 1
+        return count
+
+    def save(self, history: History) -> None:
+        """Write what has changed. Never raises."""
+        try:
+            for subject, hour, content in history.changed():
+                self._write(subject, hour, content)
+            if self._now() - self._removed_at > BLOCK_S:
+                self._removed_at = self._now()
+                self._remove_old()
+        except OSError as error:
+            if not self._failed:
+                log.warning("The history of the GPUs is not kept on disk: %s", error.strerror)
+            self._failed = True
+        else:
+            self._failed = False
+
+    def _write(self, subject: str, hour: int, content: bytes) -> None:
+        folder = self._folder / quote(subject, safe="")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = folder / f".{hour}.new"
+        try:
+            new.write_bytes(content)
+            new.replace(folder / f"{hour}{SUFFIX}")
+        except OSError:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
+
+    def _files(self) -> Iterator[tuple[Path, str, int]]:
+        oldest = int(self._now()) // BLOCK_S - KEPT_BLOCKS
+        for path in sorted(self._folder.glob(f"*/*{SUFFIX}")):
+            if path.stem.isdigit() and int(path.stem) >= oldest:
+                yield path, unquote(path.parent.name), int(path.stem)
+
+    def _remove_old(self) -> None:
+        kept = {path for path, _, _ in self._files()}
+        for path in self._folder.glob(f"*/*{SUFFIX}"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.parent.rmdir()

@@ -1,0 +1,246 @@
+"""One reading of a device through NVML: six calls, what changes slowly in turns.
+
+Every second: utilization, memory, the batch of counters, processes and, when there are some, what each of them uses. In
+turns, each every fourth second: temperature, clock, why the clock is low, and XID errors. At the first reading, and
+after a pause, all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..domain.telemetry import DeviceInfo, MigInfo, ProcessUse, Sample
+from .nvml_calls import Counters, NvmlCalls, Utilization
+from .nvml_errors import LOST, REOPEN
+from .nvml_gpm import Activity, Gpm
+from .pids import visible
+from .reading import DEVICE_ONLY, Reading, of_migs
+
+__all__ = ["Device", "Mig", "Sampling"]
+
+#: what is read in turns; the fourth turn belongs to the XID errors
+_SLOW = ("temperature", "clock", "reasons")
+TURNS = 4
+#: after a pause of so many seconds what was read before says nothing about now
+STALE_S = 10.0
+
+_Rates = tuple[float | None, float | None, float | None, float | None]
+
+
+@dataclass
+class Mig:
+    info: MigInfo
+    handle: Any
+    gpu_instance: int | None = None
+    unsupported: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Device:
+    """A device with what is remembered from one reading to the next."""
+
+    info: DeviceInfo
+    handle: Any
+    migs: tuple[Mig, ...] = ()
+    gpm: bool = False
+    unsupported: set[str] = field(default_factory=set)
+    #: NVML's own time stamps (microseconds) of the last samples seen
+    uses_seen_us: int = 0
+    utilization: Utilization | None = None
+    turn: int = 0
+    read_at: float = float("-inf")
+    counters: Counters | None = None
+    slow: dict[str, tuple[Any, str | None]] = field(default_factory=dict)
+    xid: tuple[int, float] | None = None
+
+
+class Sampling:
+    """Reads devices.
+
+    Parameters
+    ----------
+    calls : NvmlCalls
+    gpm : Gpm
+    now : callable
+        Unix seconds, for ``Sample.taken_at``.
+    host_pids : bool
+        Whether NVML's process ids are those of our own PID namespace.
+    """
+
+    def __init__(self, calls: NvmlCalls, gpm: Gpm, now: Callable[[], float], host_pids: bool) -> None:
+        self._calls = calls
+        self._gpm = gpm
+        self._now = now
+        self._host_pids = host_pids
+        self._slow = {
+            "temperature": calls.temperature,
+            "clock": calls.sm_clock_mhz,
+            "reasons": calls.throttle_reasons,
+        }
+
+    def sample(self, device: Device) -> tuple[Sample, ...]:
+        """The device, then each of its MIG devices. Raises what is about the whole device."""
+        migs = tuple([self._sample_mig(device, mig) for mig in device.migs])
+        return (self._sample_device(device, migs), *migs)
+
+    def _sample_device(self, device: Device, migs: Sequence[Sample]) -> Sample:
+        handle, calls = device.handle, self._calls
+        reading = Reading(device.unsupported, fatal=LOST | REOPEN)
+        now = time.monotonic()
+        paused = now - device.read_at > STALE_S
+        utilization = self._utilization(reading, device, paused)
+        used, total = reading.of("memory", calls.memory, handle) or (None, None)
+        counters: Counters | None = reading.of("counters", calls.counters, handle, device.unsupported)
+        rates = _rates(None if paused else device.counters, counters, now - device.read_at)
+        self._read_slow(reading, device, paused)
+        activity = self._activity(reading, device, device.info.uuid, None) if device.gpm else None
+        if device.info.mig_enabled:
+            processes = of_migs(migs, reading.missing)
+        else:
+            processes = self._processes(reading, handle, None)
+            if processes:
+                processes = self._with_use(reading, device, processes)
+        device.counters, device.read_at, device.turn = counters, now, device.turn + 1
+        missing = reading.missing
+        if counters is not None:
+            _note_missing(missing, counters, rates)
+        if not device.gpm:
+            missing["sm_activity_percent"] = "not_supported"
+        elif activity is None:
+            missing.setdefault("sm_activity_percent", "not_yet")
+        if utilization is None and activity is not None and activity.time_percent is not None:
+            utilization = Utilization(activity.time_percent, activity.time_percent, 0)
+            del missing["utilization_percent"], missing["utilization_percent_max"]
+        slow = device.slow
+        return Sample(
+            uuid=device.info.uuid,
+            taken_at=self._now(),
+            utilization_percent=None if utilization is None else utilization.mean_percent,
+            memory_used_bytes=used,
+            memory_total_bytes=total,
+            power_mw=None if counters is None else counters.power_mw,
+            energy_mj=None if counters is None else counters.energy_mj,
+            temperature_c=slow["temperature"][0],
+            sm_clock_mhz=slow["clock"][0],
+            utilization_percent_max=None if utilization is None else utilization.max_percent,
+            sm_activity_percent=None if activity is None else activity.sm_percent,
+            throttle_reasons=slow["reasons"][0],
+            pcie_tx_bytes_per_s=rates[0],
+            pcie_rx_bytes_per_s=rates[1],
+            nvlink_tx_bytes_per_s=rates[2],
+            nvlink_rx_bytes_per_s=rates[3],
+            ecc_uncorrected_count=None if counters is None else counters.ecc_uncorrected_count,
+            last_xid=None if device.xid is None else device.xid[0],
+            last_xid_at=None if device.xid is None else device.xid[1],
+            processes=processes,
+            missing=tuple(missing.items()),
+        )
+
+    def _sample_mig(self, device: Device, mig: Mig) -> Sample:
+        mig.unsupported.update(DEVICE_ONLY)
+        reading = Reading(mig.unsupported, fatal=REOPEN)
+        utilization = reading.of("utilization", self._calls.utilization, mig.handle, 0, mig.unsupported)
+        used, total = reading.of("memory", self._calls.memory, mig.handle) or (None, None)
+        for what in DEVICE_ONLY:
+            reading.lacks(what, "not_supported")
+        activity = None
+        if device.gpm and mig.gpu_instance is not None:
+            activity = self._activity(reading, device, mig.info.uuid, mig.gpu_instance)
+            if activity is None:
+                reading.missing.setdefault("sm_activity_percent", "not_yet")
+        else:
+            reading.missing["sm_activity_percent"] = "not_supported"
+        busy = None if utilization is None else utilization.mean_percent
+        if busy is None and activity is not None and activity.time_percent is not None:
+            busy = activity.time_percent
+            del reading.missing["utilization_percent"], reading.missing["utilization_percent_max"]
+        return Sample(
+            uuid=mig.info.uuid,
+            taken_at=self._now(),
+            utilization_percent=busy,
+            utilization_percent_max=busy if utilization is None else utilization.max_percent,
+            sm_activity_percent=None if activity is None else activity.sm_percent,
+            memory_used_bytes=used,
+            memory_total_bytes=total,
+            processes=self._processes(reading, mig.handle, mig.info.uuid),
+            missing=tuple(reading.missing.items()),
+        )
+
+    def _utilization(self, reading: Reading, device: Device, paused: bool) -> Utilization | None:
+        """Of the time since the reading before; after a pause only what is newest counts."""
+        before = None if paused else device.utilization
+        seen_us = device.utilization.seen_us if device.utilization is not None else 0
+        found: Utilization | None = reading.of(
+            "utilization", self._calls.utilization, device.handle, seen_us, device.unsupported
+        )
+        if found is None and reading.why("utilization") is None:
+            # Nothing new since the last time: the driver samples less often than we ask.
+            found = before
+            if found is None:
+                reading.lacks("utilization", "not_yet")
+        if found is not None:
+            device.utilization = found
+        return found
+
+    def _read_slow(self, reading: Reading, device: Device, paused: bool) -> None:
+        turn = device.turn % TURNS
+        for number, what in enumerate(_SLOW):
+            if paused or turn == number or what not in device.slow:
+                value = reading.of(what, self._slow[what], device.handle)
+                device.slow[what] = (value, reading.why(what))
+            else:
+                why = device.slow[what][1]
+                if why is not None:
+                    reading.lacks(what, why)
+
+    def _activity(self, reading: Reading, device: Device, uuid: str, instance: int | None) -> Activity | None:
+        found: Activity | None = reading.of("activity", self._gpm.activity, uuid, device.handle, instance)
+        return found
+
+    def _with_use(self, reading: Reading, device: Device, processes: tuple[ProcessUse, ...]) -> tuple[ProcessUse, ...]:
+        found = reading.of("uses", self._calls.process_utilization, device.handle, device.uses_seen_us)
+        if found is None:
+            return processes
+        percent, device.uses_seen_us = found
+        return tuple([ProcessUse(p.pid, p.memory_bytes, None, percent.get(p.pid)) for p in processes])
+
+    def _processes(self, reading: Reading, handle: Any, mig_uuid: str | None) -> tuple[ProcessUse, ...] | None:
+        found = reading.of("processes", self._calls.processes, handle, mig_uuid)
+        if found is None:
+            return None
+        seen = visible(found, self._host_pids)
+        if seen is None:
+            reading.missing["processes"] = "not_visible"
+        return seen
+
+
+_RATES = ("pcie_tx_bytes", "pcie_rx_bytes", "nvlink_tx_bytes", "nvlink_rx_bytes")
+_PLAIN = ("power_mw", "energy_mj", "ecc_uncorrected_count")
+
+
+def _rates(before: Counters | None, after: Counters | None, seconds: float) -> _Rates:
+    """Bytes a second of the counters; None at the first reading, and where a counter has begun anew."""
+    if before is None or after is None or seconds <= 0:
+        return (None, None, None, None)
+    return (
+        _rate(before.pcie_tx_bytes, after.pcie_tx_bytes, seconds),
+        _rate(before.pcie_rx_bytes, after.pcie_rx_bytes, seconds),
+        _rate(before.nvlink_tx_bytes, after.nvlink_tx_bytes, seconds),
+        _rate(before.nvlink_rx_bytes, after.nvlink_rx_bytes, seconds),
+    )
+
+
+def _rate(before: int | None, after: int | None, seconds: float) -> float | None:
+    return None if before is None or after is None or after < before else (after - before) / seconds
+
+
+def _note_missing(missing: dict[str, str], counters: Counters, rates: _Rates) -> None:
+    for name in _PLAIN:
+        if getattr(counters, name) is None:
+            missing[name] = "not_supported"
+    for name, rate in zip(_RATES, rates, strict=True):
+        if rate is None:
+            missing[f"{name}_per_s"] = "not_supported" if getattr(counters, name) is None else "not_yet"
