@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .domain.devices import PoolInventory, Share
-from .domain.records import DemandRecord, JournalEntry, UsageRecord
+from .domain.records import DemandRecord, JournalEntry, ProfileRecord, RunPeak, UsageRecord
 from .domain.sessions import Carry
 from .domain.telemetry import DeviceInfo, DriverStatus, Sample
 
@@ -214,5 +214,17 @@ class Ledger(Protocol):
         ...
 
     def demand(self, by: str, start: float, end: float, user: str | None) -> Sequence[Mapping[str, object]]: ...
+
+    def add_profile(self, record: ProfileRecord) -> None:
+        """Keep what a cell did; of a notebook, or a session without one, only the newest are kept."""
+        ...
+
+    def profiles(self, session_id: str) -> Sequence[ProfileRecord]:
+        """What is kept of a session's cells, oldest first."""
+        ...
+
+    def run_peaks(self, user: str, path: str, limit: int) -> Sequence[RunPeak]:
+        """The newest runs of a notebook, newest first, if all cells were profiled and an allocator told its peak."""
+        ...
 
     def close(self) -> None: ...

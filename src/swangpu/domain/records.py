@@ -1,10 +1,10 @@
-"""What the ledger keeps beside the journal: usage, and demand that was or was not served."""
+"""What the ledger keeps beside the journal: usage, demand that was or was not served, and profiles of cells."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DemandRecord", "JournalEntry", "UsageRecord"]
+__all__ = ["DemandRecord", "JournalEntry", "ProfileRecord", "RunPeak", "UsageRecord"]
 
 
 @dataclass(frozen=True)
@@ -60,3 +60,62 @@ class DemandRecord:
     project: str | None = None
     session_id: str | None = None
     reason_code: str | None = None
+
+
+@dataclass(frozen=True)
+class ProfileRecord:
+    """What one cell did on a GPU.
+
+    Attributes
+    ----------
+    path : str or None
+        The notebook, where the kernel has one.
+    run_id : str
+        The same for all cells of one process of a kernel.
+    every_cell : bool
+        Whether all cells of this run since then were profiled, not this one alone.
+    share_memory_bytes : int
+        What the session held.
+    busy_percent_min, busy_percent_max : float or None
+        What is certain; see `swangpu.telemetry.profile`.
+    memory_source : str or None
+        ``allocator`` (of what ``allocators`` names), ``allocator_at_most``, ``device``, or ``device_shared``
+        (with what others use of it).
+    run_peak_bytes : int or None
+        The allocators' highest peak of the run so far.
+    missing : tuple of (str, str)
+        Why a figure is None.
+    """
+
+    session_id: str
+    user: str
+    path: str | None
+    kernel_id: str
+    run_id: str
+    every_cell: bool
+    pool: str
+    flavor: str
+    share_memory_bytes: int
+    started_at: float
+    ended_at: float
+    busy_percent: float | None
+    busy_percent_min: float | None
+    busy_percent_max: float | None
+    memory_peak_bytes: int | None
+    memory_source: str | None
+    allocators: tuple[str, ...]
+    run_peak_bytes: int | None
+    energy_mj: int | None
+    samples: int
+    missing: tuple[tuple[str, str], ...] = ()
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class RunPeak:
+    """The memory that one run of a notebook needed, of ``share_memory_bytes`` that it had."""
+
+    run_id: str
+    ended_at: float
+    peak_bytes: int
+    share_memory_bytes: int

@@ -15,9 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..domain.records import DemandRecord, JournalEntry, UsageRecord
+from ..domain.records import DemandRecord, JournalEntry, ProfileRecord, RunPeak, UsageRecord
 from ..errors import LedgerUnavailable
-from . import reports, sqlite
+from . import migrate, profiles, reports, sqlite
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -111,6 +111,18 @@ class SqlLedger:
         with self._transaction() as db:
             return reports.demand(db, by, start, end, user)
 
+    def add_profile(self, record: ProfileRecord) -> None:
+        with self._transaction() as db:
+            profiles.add(db, record)
+
+    def profiles(self, session_id: str) -> Sequence[ProfileRecord]:
+        with self._transaction() as db:
+            return profiles.of_session(db, session_id)
+
+    def run_peaks(self, user: str, path: str, limit: int) -> Sequence[RunPeak]:
+        with self._transaction() as db:
+            return profiles.run_peaks(db, user, path, limit)
+
     def close(self) -> None:
         if self._connection is not None:
             sqlite.close(self._connection)
@@ -135,18 +147,31 @@ class SqlLedger:
     def _open(self) -> Connection:
         if self._connection is None:
             sqlite.prepare(self._path)
-            db = sqlite.connect(self._path)
-            try:
-                _check_schema(db)
-            except BaseException:
+            db, current = self._checked()
+            if not current:
                 sqlite.close(db)
-                raise
+                migrate.upgrade(self._path)
+                db, _ = self._checked()
             self._connection = db
         return self._connection
 
+    def _checked(self) -> tuple[Connection, bool]:
+        db = sqlite.connect(self._path)
+        try:
+            return db, _is_current(db)
+        except BaseException:
+            sqlite.close(db)
+            raise
 
-def _check_schema(db: Connection) -> None:
-    """Create the tables in an empty file; refuse what a newer version, or somebody else, wrote."""
+
+def _is_current(db: Connection) -> bool:
+    """Whether the tables are those of this version, which an empty file gets.
+
+    Raises
+    ------
+    LedgerUnavailable
+        A newer version, or another program, wrote it.
+    """
     import sqlalchemy as sa
 
     from . import tables as t
@@ -156,20 +181,21 @@ def _check_schema(db: Connection) -> None:
         if not found:
             t.metadata.create_all(db)
             db.execute(sa.insert(t.schema), [{"version": t.SCHEMA_VERSION}])
-            return
+            return True
         if t.schema.name not in found:
             raise LedgerUnavailable(
                 "The file of the ledger is another program's database.",
                 hint="Move it away, or choose another data directory.",
                 code="ledger_foreign",
             )
-        version = db.execute(sa.select(t.schema.c.version)).scalar_one()
+        version = int(db.execute(sa.select(t.schema.c.version)).scalar_one())
     if version > t.SCHEMA_VERSION:
         raise LedgerUnavailable(
             "The ledger was written by a newer version of swangpu.",
             hint="Update swangpu, or move the file away to start afresh.",
             code="ledger_newer",
         )
+    return version == t.SCHEMA_VERSION
 
 
 def _load(db: Connection) -> tuple[tuple[int, str] | None, Sequence[JournalEntry]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-__all__ = ["SCHEMA_VERSION", "demand", "journal", "metadata", "schema", "snapshot", "usage"]
+__all__ = ["SCHEMA_VERSION", "demand", "journal", "metadata", "profile", "schema", "snapshot", "usage"]
 
-#: a ledger of a newer version is refused; an older one does not exist yet, and the first change brings Alembic
-SCHEMA_VERSION = 1
+#: a ledger of a newer version is refused, an older one is brought here: ``migrations/versions`` has a file for each
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -70,4 +70,34 @@ demand = Table(
     Column("session_id", String(64)),
     Column("reason_code", String(64)),
     Index("demand_at", "at"),
+)
+
+profile = Table(
+    "profile",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("session_id", String(64), nullable=False),
+    Column("user", String(255), nullable=False),
+    Column("path", Text),
+    Column("kernel_id", String(255), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("every_cell", Boolean, nullable=False),
+    Column("pool", String(255), nullable=False),
+    Column("flavor", String(255), nullable=False),
+    Column("share_memory_bytes", BigInteger, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+    Column("busy_percent", Double),
+    Column("busy_percent_min", Double),
+    Column("busy_percent_max", Double),
+    Column("memory_peak_bytes", BigInteger),
+    Column("memory_source", String(32)),
+    Column("allocators", Text, nullable=False),
+    Column("run_peak_bytes", BigInteger),
+    Column("energy_mj", BigInteger),
+    Column("samples", Integer, nullable=False),
+    Column("missing", Text, nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    Index("profile_session_id", "session_id"),
+    Index("profile_user_path", "user", "path"),
 )
