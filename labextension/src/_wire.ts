@@ -15,6 +15,14 @@ export interface AttachRequest {
   in_place?: boolean;
 }
 
+/** `event: changes`, where it was asked for: the fields that differ from the telemetry before. */
+export interface ChangesEvent {
+  as_of: number;
+  samples: Record<string, Record<string, unknown>>;
+  sessions: Record<string, Record<string, unknown>>;
+  gone: string[];
+}
+
 /** Documentation only: collections answer `{"items": [...], "as_of": t}`. */
 export interface Collection {
   items: unknown[];
@@ -341,7 +349,7 @@ export interface StackFinding {
   text: string;
 }
 
-/** `event: telemetry`: latest samples by device or MIG UUID, and by session id what a session uses. */
+/** `event: telemetry`: what each session uses, by id; with the topic `devices` the latest samples, by UUID. */
 export interface TelemetryEvent {
   as_of: number;
   samples: Record<string, SampleView>;

@@ -77,6 +77,8 @@ interface Tab {
   links: Link[];
 }
 
+const open: SharedStream[] = [];
+
 function tab(browser: Browser, change: Partial<StreamOptions> = {}): Tab {
   const events: string[] = [];
   const links: Link[] = [];
@@ -91,6 +93,7 @@ function tab(browser: Browser, change: Partial<StreamOptions> = {}): Tab {
     random: () => 0.5,
     ...change
   });
+  open.push(stream);
   return { stream, events, links };
 }
 
@@ -107,7 +110,11 @@ describe('the shared stream', () => {
     vi.useFakeTimers();
     FakeSource.all = [];
   });
-  afterEach(() => vi.useRealTimers());
+  afterEach(() => {
+    open.splice(0).forEach(stream => stream.dispose());
+    vi.restoreAllMocks();
+    vi.useRealTimers();
+  });
 
   it('is one for all tabs, and all hear it', () => {
     const browser = new Browser();
@@ -146,20 +153,49 @@ describe('the shared stream', () => {
     const first = tab(browser);
     const second = tab(browser);
     expect(source().url).not.toContain('telemetry');
-    second.stream.look(true);
+    second.stream.look('sessions');
     expect(source().url).toContain('telemetry');
     first.stream.dispose();
     await vi.runAllTimersAsync();
     expect(source().url).toContain('telemetry');
-    second.stream.look(false);
+    second.stream.look('nothing');
     expect(source().url).not.toContain('telemetry');
+  });
+
+  it('asks for all devices only while somebody looks at them', () => {
+    const { stream } = tab(new Browser());
+    stream.look('sessions');
+    expect(source().url).not.toContain('devices');
+    stream.look('devices');
+    expect(source().url).toContain('devices');
+  });
+
+  it('does not look from a tab that is hidden', () => {
+    const { stream } = tab(new Browser());
+    stream.look('sessions');
+    const state = vi.spyOn(document, 'visibilityState', 'get').mockReturnValue('hidden');
+    document.dispatchEvent(new Event('visibilitychange'));
+    expect(source().url).not.toContain('telemetry');
+    state.mockReturnValue('visible');
+    document.dispatchEvent(new Event('visibilitychange'));
+    expect(source().url).toContain('telemetry');
+  });
+
+  it('puts changes together, also for a tab that comes later', () => {
+    const browser = new Browser();
+    const first = tab(browser);
+    source().says('telemetry', '{"as_of":1,"samples":{},"sessions":{"a":{"x":1,"y":1},"b":{"x":2}}}');
+    source().says('changes', '{"as_of":2,"samples":{},"sessions":{"a":{"y":5},"c":{"x":3}},"gone":["b"]}');
+    const whole = 'telemetry {"as_of":2,"samples":{},"sessions":{"a":{"x":1,"y":5},"c":{"x":3}}}';
+    expect(first.events.at(-1)).toBe(whole);
+    expect(tab(browser).events).toContain(whole);
   });
 
   it('forgets a tab that was closed while it looked', () => {
     const browser = new Browser();
     tab(browser);
     const second = tab(browser);
-    second.stream.look(true);
+    second.stream.look('sessions');
     second.stream.dispose();
     expect(source().url).not.toContain('telemetry');
   });

@@ -1,5 +1,7 @@
 import type { IDisposable } from '@lumino/disposable';
 
+import type { ChangesEvent, SampleView, TelemetryEvent } from './_wire';
+
 /** What the panel needs of an EventSource. */
 export interface Source {
   addEventListener(type: string, listener: (event: MessageEvent<string>) => void): void;
@@ -17,11 +19,14 @@ export interface Channel {
 
 export type Link = 'connecting' | 'live' | 'away';
 
+/** What somebody looks at live: nothing, the use of their sessions, or that of all devices too. */
+export type Look = 'nothing' | 'sessions' | 'devices';
+
 export type Message =
   | { kind: 'event'; type: string; data: string }
   | { kind: 'link'; link: Link }
   | { kind: 'leads' }
-  | { kind: 'joined'; tab: string; looking: boolean }
+  | { kind: 'joined'; tab: string; look: Look }
   | { kind: 'left'; tab: string };
 
 export interface StreamOptions {
@@ -37,7 +42,7 @@ export interface StreamOptions {
   random?: () => number;
 }
 
-export const EVENTS = ['hello', 'sessions', 'pools', 'telemetry', 'notices', 'heartbeat'] as const;
+export const EVENTS = ['hello', 'sessions', 'pools', 'telemetry', 'changes', 'notices', 'heartbeat'] as const;
 /** What a tab that comes later needs to be up to date. */
 const STATE = new Set(['hello', 'sessions', 'pools', 'telemetry']);
 const ALWAYS = ['sessions', 'pools', 'notices'];
@@ -50,19 +55,21 @@ const SILENCE_MS = 20_000;
  * stream each would block the seventh. The tab that holds a Web Lock leads; it opens the stream and hands on what
  * it hears. When it is closed the browser gives the lock to the next.
  *
- * Telemetry is asked for only while somebody looks, so that the driver is left alone otherwise.
+ * Telemetry is asked for only while somebody looks, so that the driver is left alone otherwise; a tab that is hidden
+ * does not look. It comes as changes, which the leader puts together.
  */
 export class SharedStream implements IDisposable {
   private readonly tab = Math.random().toString(36).slice(2);
   private readonly channel: Channel;
   private readonly open: (url: string) => Source;
   private readonly last = new Map<string, string>();
-  private readonly lookers = new Set<string>();
+  private readonly lookers = new Map<string, Look>();
   private source: Source | null = null;
   private topics = '';
   private link: Link = 'connecting';
   private leads = false;
-  private looking = false;
+  private wish: Look = 'nothing';
+  private readings: TelemetryEvent | null = null;
   private failures = 0;
   private retry: number | undefined;
   private silence: number | undefined;
@@ -83,7 +90,8 @@ export class SharedStream implements IDisposable {
       document.addEventListener('visibilitychange', this.onVisibility);
       this.onVisibility();
     }
-    this.say({ kind: 'joined', tab: this.tab, looking: false });
+    document.addEventListener('visibilitychange', this.announce);
+    this.announce();
     window.addEventListener('pagehide', this.onLeave);
   }
 
@@ -96,12 +104,11 @@ export class SharedStream implements IDisposable {
     return this.leads;
   }
 
-  /** Tell whether somebody looks at live numbers in this tab. */
-  look(looking: boolean): void {
-    if (looking !== this.looking) {
-      this.looking = looking;
-      this.say({ kind: 'joined', tab: this.tab, looking });
-      this.note(this.tab, looking);
+  /** Tell what somebody looks at in this tab. */
+  look(look: Look): void {
+    if (look !== this.wish) {
+      this.wish = look;
+      this.announce();
     }
   }
 
@@ -112,6 +119,7 @@ export class SharedStream implements IDisposable {
     this.disposed = true;
     window.removeEventListener('pagehide', this.onLeave);
     document.removeEventListener('visibilitychange', this.onVisibility);
+    document.removeEventListener('visibilitychange', this.announce);
     this.onLeave();
     this.hang();
     this.channel.onmessage = null;
@@ -120,6 +128,12 @@ export class SharedStream implements IDisposable {
   }
 
   private readonly onLeave = (): void => this.say({ kind: 'left', tab: this.tab });
+
+  private readonly announce = (): void => {
+    const look = document.visibilityState === 'hidden' ? 'nothing' : this.wish;
+    this.say({ kind: 'joined', tab: this.tab, look });
+    this.note(this.tab, look);
+  };
 
   private readonly onVisibility = (): void => {
     if (document.visibilityState === 'visible') {
@@ -153,25 +167,25 @@ export class SharedStream implements IDisposable {
         this.options.onLink(message.link);
         break;
       case 'leads':
-        this.say({ kind: 'joined', tab: this.tab, looking: this.looking });
+        this.announce();
         break;
       case 'joined':
-        this.note(message.tab, message.looking);
+        this.note(message.tab, message.look);
         if (this.leads) {
           this.last.forEach((data, type) => this.say({ kind: 'event', type, data }));
           this.say({ kind: 'link', link: this.link });
         }
         break;
       case 'left':
-        this.note(message.tab, false);
+        this.note(message.tab, 'nothing');
     }
   }
 
-  private note(tab: string, looking: boolean): void {
-    if (looking) {
-      this.lookers.add(tab);
-    } else {
+  private note(tab: string, look: Look): void {
+    if (look === 'nothing') {
       this.lookers.delete(tab);
+    } else {
+      this.lookers.set(tab, look);
     }
     if (this.leads && this.source && this.wanted().join() !== this.topics) {
       this.dial();
@@ -179,7 +193,12 @@ export class SharedStream implements IDisposable {
   }
 
   private wanted(): string[] {
-    return this.lookers.size ? [...ALWAYS, 'telemetry'] : ALWAYS;
+    const looks = [...this.lookers.values()];
+    return [
+      ...ALWAYS,
+      ...(looks.length > 0 ? ['telemetry'] : []),
+      ...(looks.includes('devices') ? ['devices'] : [])
+    ];
   }
 
   private dial(): void {
@@ -198,7 +217,10 @@ export class SharedStream implements IDisposable {
       source.addEventListener(type, event => {
         this.beats ||= type === 'heartbeat';
         this.expectBeat();
-        if (type !== 'heartbeat') {
+        if (type === 'changes') {
+          this.change(event.data);
+        } else if (type !== 'heartbeat') {
+          this.readings = type === 'telemetry' ? null : this.readings;
           this.pass(type, event.data);
         }
       });
@@ -211,6 +233,16 @@ export class SharedStream implements IDisposable {
     }
     this.options.onEvent(type, data);
     this.say({ kind: 'event', type, data });
+  }
+
+  /** Put what has changed together with what was there; everybody else hears of the whole only. */
+  private change(data: string): void {
+    const known = this.last.get('telemetry');
+    if (known === undefined) {
+      return;
+    }
+    this.readings = withChanges(this.readings ?? (JSON.parse(known) as TelemetryEvent), JSON.parse(data) as ChangesEvent);
+    this.pass('telemetry', JSON.stringify(this.readings));
   }
 
   private lost(): void {
@@ -250,4 +282,25 @@ export class SharedStream implements IDisposable {
   private say(message: Message): void {
     this.channel.postMessage(message);
   }
+}
+
+type Samples = Record<string, SampleView>;
+
+function merged(before: Samples, changes: Record<string, Record<string, unknown>>, gone: ReadonlySet<string>): Samples {
+  const kept = Object.entries(before).filter(([key]) => !gone.has(key));
+  const out = Object.fromEntries(kept);
+  for (const [key, fields] of Object.entries(changes)) {
+    out[key] = { ...out[key], ...fields } as SampleView;
+  }
+  return out;
+}
+
+/** Readings as they are after a change. */
+export function withChanges(before: TelemetryEvent, { as_of, samples, sessions, gone }: ChangesEvent): TelemetryEvent {
+  const left = new Set(gone);
+  return {
+    as_of,
+    samples: merged(before.samples, samples, left),
+    sessions: merged(before.sessions, sessions, left)
+  };
 }

@@ -16,6 +16,7 @@ from .domain.sessions import EndCause
 __all__ = [
     "Attach",
     "AttachRequest",
+    "ChangesEvent",
     "Collection",
     "Demand",
     "DemandRow",
@@ -415,11 +416,21 @@ class Demand(Struct):
 
 
 class TelemetryEvent(Struct):
-    """``event: telemetry``: latest samples by device or MIG UUID, and by session id what a session uses."""
+    """``event: telemetry``: what each session uses, by id; with the topic ``devices`` the latest samples, by UUID."""
 
     as_of: float
     samples: dict[str, SampleView]
     sessions: dict[str, SampleView]
+
+
+class ChangesEvent(Struct):
+    """``event: changes``, where it was asked for: the fields that differ from the telemetry before."""
+
+    as_of: float
+    samples: dict[str, dict[str, Any]]
+    sessions: dict[str, dict[str, Any]]
+    #: what is there no more, of both
+    gone: list[str]
 
 
 class SessionsEvent(Struct):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from ..domain.sessions import EndCause, Reason, Session
 from ..runtime import Runtime
@@ -57,6 +58,8 @@ class ApiContext:
     warnings: Callable[[Runtime], Mapping[str, Reason]] = lambda runtime: {}
     version: str = ""
     kernel_at: Callable[[str], Awaitable[str | None]] = nobody_at
+    #: what there is to tell of each runtime, made once for all streams
+    boards: WeakKeyDictionary[Runtime, Any] = field(default_factory=WeakKeyDictionary)
     #: when somebody last looked at the same offers, so that a view is counted once
     looked: dict[tuple[object, ...], float] = field(default_factory=dict)
 

@@ -18,6 +18,7 @@ from tornado.iostream import StreamClosedError
 from .. import wire
 from ..errors import BadInput, Forbidden, SwanGpuError, TooLarge
 from ..runtime import Runtime
+from .board import Board
 from .calls import Call
 from .context import ApiContext
 from .forward import forward
@@ -182,7 +183,10 @@ class ApiMixin(Base):
             self.write(data)
             await self.flush()
 
-        stream = Stream(call, topics, write)
+        board = self.context.boards.get(call.runtime)
+        if board is None:
+            board = self.context.boards[call.runtime] = Board(call.runtime, self.context)
+        stream = Stream(call, board, topics, write, changes=call.query.get("changes") == "true")
         await stream.run(self.request.headers.get("Last-Event-ID"), call.query.get("limit"))
         self.finish()
 

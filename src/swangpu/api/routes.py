@@ -16,7 +16,8 @@ __all__ = ["BASE", "ROUTES", "STREAM_TOPICS", "Route"]
 
 BASE = "/swangpu/api/v1"
 
-STREAM_TOPICS = ("telemetry", "sessions", "pools", "notices")
+#: ``devices`` adds the samples of all devices to ``telemetry``, which has only those of one's own sessions otherwise
+STREAM_TOPICS = ("telemetry", "devices", "sessions", "pools", "notices")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ _HISTORY = (
 _STREAM = (
     Parameter("topics", str, f"Comma-separated, of {', '.join(STREAM_TOPICS)}; all when not named."),
     Parameter("limit", int, "End after so many events.", 1, 1_000_000),
+    Parameter(
+        "changes",
+        str,
+        "Tell telemetry as changes of what was told before, where that is less.",
+        choices=("true", "false"),
+    ),
 )
 _KERNEL = (
     Parameter("kernel_id", str, "A kernel's id."),

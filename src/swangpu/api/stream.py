@@ -1,23 +1,21 @@
-"""One stream of server-sent events a viewer: what is new, encoded once, never more than the viewer can take.
+"""One stream of server-sent events a viewer: what is new, never more than the viewer can take.
 
 Each topic is a state, not a log: a viewer that is slow gets the newest state when it comes round, and nothing queues
-up for it. Ids carry the server's epoch; after a restart, or for a viewer that comes back, the newest state is the
-answer to anything that was missed.
+up for it. Ids carry the server's epoch and time; after a restart, or for a viewer that comes back, the newest state is
+the answer to anything that was missed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from .. import wire
-from ..runtime import Change, Runtime
+from ..runtime import Change, Runtime, StoredNotice
 from ..runtime.clock import wait_at_most
-from .calls import Call, sessions_of
-from .context import ApiContext
-from .views import pool_view, sample_view
+from .board import Board, event_bytes
+from .calls import Call
 
 __all__ = ["HEARTBEAT_S", "Stream"]
 
@@ -26,6 +24,8 @@ HEARTBEAT_S = 5.0
 BEAT = b"event: heartbeat\ndata: {}\n\n"
 #: totals of the site go out at most this often
 POOLS_EVERY_S = 1.0
+#: notices of so long ago are told to somebody who comes anew, in seconds
+NOTICES_S = 600.0
 
 
 class Stream:
@@ -35,41 +35,58 @@ class Stream:
     ----------
     call : Call
         Who looks.
+    board : Board
     topics : tuple of str
     write : callable
         Writes and flushes; returns when the viewer has taken it.
+    changes : bool
+        Whether the viewer takes telemetry as changes of what it has.
     """
 
-    def __init__(self, call: Call, topics: tuple[str, ...], write: Callable[[bytes], Any]) -> None:
+    def __init__(
+        self,
+        call: Call,
+        board: Board,
+        topics: tuple[str, ...],
+        write: Callable[[bytes], Awaitable[None]],
+        *,
+        changes: bool = False,
+    ) -> None:
         self._call = call
+        self._board = board
         self._runtime: Runtime = call.runtime
         self._topics = topics
         self._write = write
+        self._changes = changes
+        self._seen: dict[str, int] = {}
         self._due: dict[str, None] = {}
         self._wake = asyncio.Event()
-        self._number = 0
         self._last_pools = float("-inf")
         self._last_notice = 0.0
 
     async def run(self, last_event_id: str | None, limit: int | None) -> None:
         """Write until the viewer goes away or ``limit`` events are written."""
+        runtime = self._runtime
         with contextlib.ExitStack() as stack:
-            stack.callback(self._runtime.subscribe(self._changed))
-            telemetry = self._runtime.telemetry
+            self._board.join()
+            stack.callback(self._board.leave)
+            stack.callback(runtime.subscribe(self._changed))
+            telemetry = runtime.telemetry
             if "telemetry" in self._topics and telemetry is not None:
                 stack.enter_context(telemetry.watch())
                 stack.callback(telemetry.subscribe(lambda snapshot: self._mark("telemetry")))
-            continued = bool(last_event_id) and str(last_event_id).startswith(f"{self._runtime.epoch}-")
+            heard_at = _heard_at(last_event_id, runtime.epoch)
             hello = wire.Hello(
-                epoch=self._runtime.epoch,
-                snapshot=not continued,
+                epoch=runtime.epoch,
+                snapshot=heard_at is None,
                 server=self._call.context.version,
-                simulated=self._runtime.simulated,
+                simulated=runtime.simulated,
             )
             # Notices are the one thing that would be told twice: whoever continues knows those of before.
-            self._last_notice = self._runtime.now() if continued else self._runtime.now() - 600.0
-            self._due = dict.fromkeys(t for t in self._topics if t != "telemetry" or telemetry is not None)
-            await self._send("hello", hello)
+            self._last_notice = runtime.now() - NOTICES_S if heard_at is None else heard_at
+            quiet = {"devices"} if telemetry is not None else {"devices", "telemetry"}
+            self._due = dict.fromkeys(t for t in self._topics if t not in quiet)
+            await self._write(event_bytes("hello", self._id(), wire.encode(hello)))
             await self._loop(limit)
 
     async def _loop(self, limit: int | None) -> None:
@@ -81,7 +98,7 @@ class Stream:
             if topic is not None:
                 event = await self._event(topic)
                 if event is not None:
-                    await self._send(topic, event)
+                    await self._write(event)
                     written += 1
                     last_write = clock.monotonic()
                 continue
@@ -103,25 +120,30 @@ class Stream:
             return topic
         return None
 
-    async def _event(self, topic: str) -> Any:
-        runtime, now = self._runtime, self._runtime.now()
-        if topic == "sessions":
-            return wire.SessionsEvent(as_of=now, items=sessions_of(self._call))
-        if topic == "pools":
-            await runtime.refresh(max_age_s=10.0)
-            return pools_event(runtime, self._call.context)
+    async def _event(self, topic: str) -> bytes | None:
+        board, seen = self._board, self._seen.get(topic, -1)
         if topic == "notices":
-            news = [n for n in runtime.notices(self._call.user) if n.at > self._last_notice]
-            if not news:
-                return None
-            self._last_notice = news[-1].at
-            return wire.NoticesEvent(as_of=now, items=[_notice(n) for n in news])
-        return telemetry_event(runtime, self._call)
+            return self._notices()
+        if topic == "pools":
+            await self._runtime.refresh(max_age_s=10.0)
+            news = board.pools(seen)
+        elif topic == "sessions":
+            news = board.sessions(self._call, seen)
+        else:
+            news = board.telemetry(self._call, seen, devices="devices" in self._topics, changes=self._changes)
+        if news is None:
+            return None
+        self._seen[topic], event = news
+        return event
 
-    async def _send(self, topic: str, event: Any) -> None:
-        self._number += 1
-        head = f"event: {topic}\nid: {self._runtime.epoch}-{self._number}\ndata: ".encode()
-        await self._write(head + wire.encode(event) + b"\n\n")
+    def _notices(self) -> bytes | None:
+        runtime = self._runtime
+        news = [n for n in runtime.notices(self._call.user) if n.at > self._last_notice]
+        if not news:
+            return None
+        self._last_notice = news[-1].at
+        event = wire.NoticesEvent(as_of=runtime.now(), items=[_notice(n) for n in news])
+        return event_bytes("notices", self._id(), wire.encode(event))
 
     def _changed(self, change: Change) -> None:
         if change.sessions or change.pools:
@@ -137,27 +159,17 @@ class Stream:
             self._due[topic] = None
             self._wake.set()
 
-
-def pools_event(runtime: Runtime, context: ApiContext) -> wire.PoolsEvent:
-    """All pools, counted."""
-    state, known = runtime.broker.state, context.known(runtime)
-    return wire.PoolsEvent(as_of=known.now, items=[pool_view(state, p, known) for p in state.pools.values()])
+    def _id(self) -> str:
+        return f"{self._runtime.epoch}-{int(1000 * self._runtime.now())}"
 
 
-def telemetry_event(runtime: Runtime, call: Call) -> wire.TelemetryEvent:
-    """The latest samples, and what each of the viewer's sessions uses."""
-    latest = runtime.telemetry.latest()
-    sessions = {}
-    for session in runtime.broker.state.live():
-        if session.user == call.user or call.operator:
-            sample = runtime.telemetry.of_session(session)
-            if sample is not None:
-                sessions[session.id] = sample_view(sample)
-    samples = {uuid: sample_view(sample) for uuid, sample in latest.samples.items()}
-    return wire.TelemetryEvent(as_of=latest.as_of, samples=samples, sessions=sessions)
+def _heard_at(last_event_id: str | None, epoch: str) -> float | None:
+    """When a viewer that comes back was told the last thing, in Unix seconds; None for one that comes anew."""
+    name, _, milliseconds = (last_event_id or "").rpartition("-")
+    return int(milliseconds) / 1000 if name == epoch and milliseconds.isdecimal() else None
 
 
-def _notice(stored: Any) -> wire.Notice:
+def _notice(stored: StoredNotice) -> wire.Notice:
     told = stored.notify
     return wire.Notice(
         id=stored.id,

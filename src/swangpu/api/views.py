@@ -240,15 +240,15 @@ def explanation(state: BrokerState, session: Session, known: Known) -> wire.Expl
 
 def sample_view(sample: Sample) -> wire.SampleView:
     return wire.SampleView(
-        taken_at=sample.taken_at,
-        utilization_percent=sample.utilization_percent,
+        taken_at=round(sample.taken_at, 3),
+        utilization_percent=_tenth(sample.utilization_percent),
         memory_used_bytes=sample.memory_used_bytes,
         memory_total_bytes=sample.memory_total_bytes,
         power_mw=sample.power_mw,
         temperature_c=sample.temperature_c,
         process_count=len(sample.processes) if sample.processes is not None else None,
-        utilization_percent_max=sample.utilization_percent_max,
-        sm_activity_percent=sample.sm_activity_percent,
+        utilization_percent_max=_tenth(sample.utilization_percent_max),
+        sm_activity_percent=_tenth(sample.sm_activity_percent),
         sm_clock_mhz=sample.sm_clock_mhz,
         throttle_reasons=None if sample.throttle_reasons is None else list(sample.throttle_reasons),
         pcie_tx_bytes_per_s=sample.pcie_tx_bytes_per_s,
@@ -260,6 +260,11 @@ def sample_view(sample: Sample) -> wire.SampleView:
         last_xid_at=sample.last_xid_at,
         missing=dict(sample.missing),
     )
+
+
+def _tenth(percent: float | None) -> float | None:
+    """More is not known, and would have to be sent."""
+    return None if percent is None else round(percent, 1)
 
 
 def device_view(info: DeviceInfo, samples: Mapping[str, Sample], pool: str, *, simulated: bool) -> wire.Device:

@@ -6,6 +6,7 @@ Every command may be carried out twice (a crash between doing and remembering): 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..domain.records import DemandRecord, UsageRecord
 
@@ -75,6 +76,9 @@ class OpenGate(Command):
     session_id: str
 
 
+Level = Literal["info", "success", "warning", "error"]
+
+
 @dataclass(frozen=True)
 class Notify(Command):
     """Tell a person. ``level``: info, success, warning, error."""
@@ -82,7 +86,7 @@ class Notify(Command):
     user: str
     session_id: str
     code: str
-    level: str
+    level: Level
     text: str
     params: tuple[tuple[str, str | int | float | None], ...] = ()
     actions: tuple[str, ...] = ()

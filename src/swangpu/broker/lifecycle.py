@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..domain.records import DemandRecord, UsageRecord
 from ..domain.sessions import EndReason, Reason, Session, SessionState
-from .commands import AttachKernel, Command, Notify, RecordDemand, RecordUsage, StartWork, StopWork
+from .commands import AttachKernel, Command, Level, Notify, RecordDemand, RecordUsage, StartWork, StopWork
 from .queue import Grant
 from .state import BrokerState
 
@@ -53,7 +53,7 @@ def demand(state: BrokerState, session: Session, outcome: str, now: float, code:
     )
 
 
-def notify(session: Session, code: str, level: str, text: str, *actions: str, **params: float | str) -> Notify:
+def notify(session: Session, code: str, level: Level, text: str, *actions: str, **params: float | str) -> Notify:
     return Notify(session.user, session.id, code, level, text, tuple(sorted(params.items())), actions)
 
 

@@ -28,6 +28,7 @@ class TelemetrySnapshot:
     devices: Mapping[str, DeviceInfo]
     samples: Mapping[str, Sample]
     silent_since: Mapping[str, float]
+    number: int = 0
 
 
 class SiteTelemetry:
@@ -179,4 +180,6 @@ def session_sample(session: Session, samples: Mapping[str, Sample]) -> Sample | 
 
 
 def _translate(snapshot: Snapshot) -> TelemetrySnapshot:
-    return TelemetrySnapshot(snapshot.as_of, snapshot.status, snapshot.devices, snapshot.samples, snapshot.silent_since)
+    return TelemetrySnapshot(
+        snapshot.as_of, snapshot.status, snapshot.devices, snapshot.samples, snapshot.silent_since, snapshot.number
+    )

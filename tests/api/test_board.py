@@ -1,0 +1,185 @@
+"""What viewers hear is made once for all of them, and a slow one gets the newest instead of a queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swangpu.api.board import Board
+from swangpu.api.stream import Stream
+from swangpu.domain.sessions import Request, Session, SessionKind, SessionState
+from swangpu.domain.telemetry import Sample
+from swangpu.runtime import SystemClock
+
+
+class Telemetry:
+    def __init__(self) -> None:
+        self.number = -1
+        self.samples: dict[str, Sample] = {}
+        self.watching = 0
+        self.listeners: list[Any] = []
+
+    def latest(self) -> Any:
+        return SimpleNamespace(number=self.number, as_of=float(self.number), samples=self.samples)
+
+    def of_session(self, session: Session) -> Sample | None:
+        return self.samples.get("GPU-0")
+
+    def read(self, **percent: float) -> None:
+        self.number += 1
+        self.samples = {
+            uuid.replace("_", "-"): Sample(uuid, float(self.number), utilization_percent=value, memory_total_bytes=8)
+            for uuid, value in percent.items()
+        }
+        for listener in list(self.listeners):
+            listener(None)
+
+    def watch(self) -> Any:
+        import contextlib
+
+        return contextlib.nullcontext()
+
+    def subscribe(self, listener: Any) -> Any:
+        self.listeners.append(listener)
+        return lambda: self.listeners.remove(listener)
+
+
+def runtime(telemetry: Telemetry) -> Any:
+    mine = Session(
+        id="s1",
+        number=1,
+        user="ada",
+        request=Request(kind=SessionKind.KERNEL, flavor="t4"),
+        state=SessionState.ACTIVE,
+        created_at=0.0,
+    )
+    state = SimpleNamespace(live=lambda: [mine], sessions={"s1": mine}, pools={})
+    return SimpleNamespace(
+        telemetry=telemetry,
+        broker=SimpleNamespace(state=state),
+        now=lambda: 100.0,
+        epoch="e",
+        simulated=True,
+        clock=SystemClock(),
+        notices=lambda user: [],
+        subscribe=lambda listener: lambda: None,
+    )
+
+
+def call(user: str = "ada", operator: bool = False) -> Any:
+    return SimpleNamespace(user=user, operator=operator)
+
+
+def told(found: tuple[int, bytes] | None) -> tuple[str, dict[str, Any]]:
+    assert found is not None
+    lines = found[1].decode().splitlines()
+    return lines[0].removeprefix("event: "), json.loads(lines[2].removeprefix("data: "))
+
+
+def hear(board: Board, seen: int, **more: Any) -> tuple[int, bytes] | None:
+    return board.telemetry(call(), seen, **{"devices": False, "changes": True, **more})
+
+
+def test_a_viewer_that_keeps_up_gets_what_changed_and_a_slow_one_the_newest() -> None:
+    telemetry = Telemetry()
+    board = Board(runtime(telemetry), None)  # type: ignore[arg-type]
+    telemetry.read(GPU_0=10.0)
+    name, event = told(hear(board, -1))
+    assert (name, event["sessions"]["s1"]["utilization_percent"]) == ("telemetry", 10.0)
+    telemetry.read(GPU_0=20.0)
+    assert told(hear(board, 0)) == (
+        "changes",
+        {
+            "as_of": 1.0,
+            "samples": {},
+            "sessions": {"s1": {"taken_at": 1.0, "utilization_percent": 20.0}},
+            "gone": [],
+        },
+    )
+    assert hear(board, 1) is None
+    name, event = told(hear(board, -1))
+    assert (name, event["sessions"]["s1"]["memory_total_bytes"]) == ("telemetry", 8)
+    telemetry.read()
+    name, event = told(hear(board, 1))
+    assert (name, event["sessions"], event["gone"]) == ("changes", {}, ["s1"])
+
+
+def test_all_who_hear_the_same_get_the_same_bytes() -> None:
+    telemetry = Telemetry()
+    board = Board(runtime(telemetry), None)  # type: ignore[arg-type]
+    telemetry.read(GPU_0=10.0)
+    hear(board, -1)
+    telemetry.read(GPU_0=20.0)
+    first, second = hear(board, 0), hear(board, 0)
+    assert first is not None
+    assert second is not None
+    assert first[1] is second[1]
+
+
+def test_people_hear_of_their_own_sessions_only_and_of_devices_when_they_ask() -> None:
+    telemetry = Telemetry()
+    board = Board(runtime(telemetry), None)  # type: ignore[arg-type]
+    telemetry.read(GPU_0=10.0, GPU_1=5.0)
+    stranger = board.telemetry(call("eve"), -1, devices=False, changes=True)
+    assert told(stranger)[1]["sessions"] == {}
+    assert told(stranger)[1]["samples"] == {}
+    operator = board.telemetry(call("op", operator=True), -1, devices=True, changes=False)
+    assert set(told(operator)[1]["sessions"]) == {"s1"}
+    assert set(told(operator)[1]["samples"]) == {"GPU-0", "GPU-1"}
+
+
+@given(st.lists(st.tuples(st.dictionaries(st.sampled_from("abc"), st.integers(0, 3)), st.booleans()), max_size=30))
+def test_changes_put_together_are_always_the_whole(steps: list[tuple[dict[str, int], bool]]) -> None:
+    telemetry = Telemetry()
+    board = Board(runtime(telemetry), None)  # type: ignore[arg-type]
+    seen, samples = -1, {}
+    for percent, listens in steps:
+        telemetry.read(**{name: float(value) for name, value in percent.items()})
+        # Somebody else listens all the time.
+        board.telemetry(call(), telemetry.number - 1, devices=True, changes=True)
+        if not listens:
+            continue
+        found = board.telemetry(call(), seen, devices=True, changes=True)
+        assert found is not None
+        seen, (name, event) = found[0], told(found)
+        if name == "telemetry":
+            samples = event["samples"]
+        else:
+            samples = {key: value for key, value in samples.items() if key not in event["gone"]}
+            for key, fields in event["samples"].items():
+                samples[key] = {**samples.get(key, {}), **fields}
+        whole = board.telemetry(call(), -1, devices=True, changes=False)
+        assert samples == told(whole)[1]["samples"]
+
+
+async def test_a_viewer_that_takes_nothing_has_no_queue() -> None:
+    telemetry = Telemetry()
+    telemetry.read(GPU_0=0.0)
+    place = runtime(telemetry)
+    board = Board(place, None)  # type: ignore[arg-type]
+    written: list[bytes] = []
+    taken = asyncio.Event()
+    stuck = asyncio.Event()
+
+    async def write(data: bytes) -> None:
+        written.append(data)
+        if len(written) == 2:
+            stuck.set()
+            await taken.wait()
+
+    here = SimpleNamespace(runtime=place, user="ada", operator=False, context=SimpleNamespace(version="1"))
+    stream = Stream(here, board, ("telemetry",), write, changes=True)  # type: ignore[arg-type]
+    running = asyncio.create_task(stream.run(None, 3))
+    await stuck.wait()
+    for percent in range(1, 50):
+        telemetry.read(GPU_0=float(percent))
+    taken.set()
+    await running
+    assert len(written) == 3
+    name, event = told((0, written[2]))
+    assert (name, event["sessions"]["s1"]["utilization_percent"]) == ("changes", 49.0)
