@@ -156,6 +156,16 @@ export interface KernelPreview {
   warning: ReasonView | null;
 }
 
+/** Body of `POST /sessions/{id}/look`: have a reading each second for so long; ask again to go on. */
+export interface LookRequest {
+  for_s?: number;
+}
+
+/** Until when there is a reading each second. */
+export interface Looking {
+  until: number;
+}
+
 export interface MigDeviceView {
   uuid: string;
   profile: string;
@@ -206,6 +216,7 @@ export interface Offer {
 export interface Offers {
   items: Offer[];
   as_of: number;
+  advice?: ReasonView | null;
 }
 
 export interface Pool {
@@ -240,6 +251,46 @@ export interface Problem {
   detail: string;
   hint: string;
   params: Record<string, unknown>;
+}
+
+/** Body of `POST /sessions/{id}/profiles`: a cell has run. Times are Unix seconds. */
+export interface ProfileRequest {
+  started_at: number;
+  ended_at: number;
+  run_id: string;
+  kernel_id?: string | null;
+  every_cell?: boolean;
+  allocators?: string[];
+  allocator_peak_bytes?: number | null;
+  allocator_at_most?: boolean;
+  run_peak_bytes?: number | null;
+}
+
+/** What one cell did on a GPU. A figure that is null has its reason in `missing`. */
+export interface ProfileView {
+  session_id: string;
+  path: string | null;
+  kernel_id: string | null;
+  started_at: number;
+  ended_at: number;
+  wall_s: number;
+  busy_percent: number | null;
+  busy_percent_min: number | null;
+  busy_percent_max: number | null;
+  memory_peak_bytes: number | null;
+  memory_source: string | null;
+  allocators: string[];
+  energy_mj: number | null;
+  samples: number;
+  shared: boolean;
+  missing: Record<string, string>;
+  verdict: ReasonView | null;
+  simulated: boolean;
+}
+
+export interface Profiles {
+  items: ProfileView[];
+  as_of: number;
 }
 
 /** Why something is so: a code to translate, its numbers, and the English sentence. */

@@ -191,6 +191,10 @@ class Client:
         query = {"kernel_id": kernel_id, "path": path}
         return self._call("GET", "/kernels/preview", wire.KernelPreview, query=query, timeout_s=LONG_TIMEOUT_S)
 
+    def profiles(self, session_id: str) -> wire.Profiles:
+        """What the profiled cells of a session did, oldest first."""
+        return self._call("GET", _path(session_id, "profiles"), wire.Profiles)
+
     def usage(self, by: str = "user", start: float | None = None, end: float | None = None) -> wire.Usage:
         return self._call("GET", "/usage", wire.Usage, query={"by": by, "from": start, "to": end})
 
@@ -228,6 +232,14 @@ class Client:
 
     def extend(self, session_id: str, duration_s: float) -> wire.SessionView:
         return self._post(session_id, "extend", wire.ExtendRequest(duration_s=duration_s))
+
+    def look(self, session_id: str, for_s: float = 30.0) -> wire.Looking:
+        """Have a reading each second for a while; ask again to go on."""
+        return self._call("POST", _path(session_id, "look"), wire.Looking, body=wire.LookRequest(for_s=for_s))
+
+    def profile(self, session_id: str, request: wire.ProfileRequest) -> wire.ProfileView:
+        """What a cell that has just run did; waits for the reading of its end."""
+        return self._call("POST", _path(session_id, "profiles"), wire.ProfileView, body=request)
 
     def pause(self, session_id: str) -> wire.SessionView:
         return self._post(session_id, "pause")

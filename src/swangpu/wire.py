@@ -30,8 +30,11 @@ __all__ = [
     "ExtendRequest",
     "FlavorView",
     "Hello",
+    "HiddenProcesses",
     "History",
     "KernelPreview",
+    "LookRequest",
+    "Looking",
     "MigDeviceView",
     "NameAndWhy",
     "Notice",
@@ -42,6 +45,11 @@ __all__ = [
     "Pools",
     "PoolsEvent",
     "Problem",
+    "ProcessView",
+    "Processes",
+    "ProfileRequest",
+    "ProfileView",
+    "Profiles",
     "ReasonView",
     "SampleView",
     "SessionRequest",
@@ -106,6 +114,31 @@ class ExtendRequest(Struct, forbid_unknown_fields=True):
     """Body of ``POST /sessions/{id}/extend``."""
 
     duration_s: Annotated[float, Meta(ge=60, le=2_678_400)] = 3600.0
+
+
+class LookRequest(Struct, forbid_unknown_fields=True):
+    """Body of ``POST /sessions/{id}/look``: have a reading each second for so long; ask again to go on."""
+
+    for_s: Annotated[float, Meta(ge=1, le=30)] = 30.0
+
+
+class ProfileRequest(Struct, forbid_unknown_fields=True):
+    """Body of ``POST /sessions/{id}/profiles``: a cell has run. Times are Unix seconds.
+
+    ``allocator_peak_bytes`` is what the frameworks in ``allocators`` say that the cell needed (``allocator_at_most``:
+    no more than that), ``run_peak_bytes`` the highest of the run so far. ``run_id`` is the same for all cells of one
+    process; ``every_cell``: all cells of it that ran on a GPU are profiled, not this one alone.
+    """
+
+    started_at: Annotated[float, Meta(ge=0, le=1e11)]
+    ended_at: Annotated[float, Meta(ge=0, le=1e11)]
+    run_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    kernel_id: Name | None = None
+    every_cell: bool = False
+    allocators: Annotated[list[Name], Meta(max_length=8)] = []
+    allocator_peak_bytes: Annotated[int, Meta(ge=0, le=10**15)] | None = None
+    allocator_at_most: bool = False
+    run_peak_bytes: Annotated[int, Meta(ge=0, le=10**15)] | None = None
 
 
 class Empty(Struct, forbid_unknown_fields=True):
@@ -275,6 +308,39 @@ class Device(Struct):
     lost: ReasonView | None
 
 
+class ProcessView(Struct):
+    """A process on a device or MIG device. ``kind``: ``mine``, ``others`` (an operator sees them), or ``unheld``: it
+    holds no session. ``how`` it was found to be a session's: ``tree``, ``environment`` or ``cgroup``."""
+
+    device_uuid: str
+    mig_uuid: str | None
+    pid: int
+    name: str
+    kind: Literal["mine", "others", "unheld"]
+    session_id: str | None
+    kernel_id: str | None
+    path: str | None
+    how: str | None
+    memory_bytes: int | None
+    sm_percent: float | None
+
+
+class HiddenProcesses(Struct):
+    """What can't be told one by one of a device: how many are others', or why processes are not seen at all."""
+
+    device_uuid: str
+    mig_uuid: str | None
+    count: int | None
+    memory_bytes: int | None
+    reason: ReasonView | None
+
+
+class Processes(Struct):
+    items: list[ProcessView]
+    hidden: list[HiddenProcesses]
+    as_of: float
+
+
 class History(Struct):
     """A down-sampled series: parallel lists, null where nothing is known; ``_max`` keeps the peaks."""
 
@@ -290,6 +356,41 @@ class History(Struct):
     temperature_c_max: list[int | None]
     sm_activity_percent: list[float | None]
     missing: dict[str, str]
+
+
+class Looking(Struct):
+    """Until when there is a reading each second."""
+
+    until: float
+
+
+class ProfileView(Struct):
+    """What one cell did on a GPU. A figure that is null has its reason in ``missing``.
+
+    ``busy_percent_min`` and ``_max`` are certain, whatever happened between ``samples``; ``memory_source`` is
+    ``allocator`` or ``allocator_at_most`` (of what ``allocators`` names), ``device``, or ``device_shared`` (with what
+    others use of it). ``shared``: others use the same device and are in its figures.
+    """
+
+    session_id: str
+    path: str | None
+    kernel_id: str | None
+    started_at: float
+    ended_at: float
+    wall_s: float
+    busy_percent: float | None
+    busy_percent_min: float | None
+    busy_percent_max: float | None
+    memory_peak_bytes: int | None
+    memory_source: str | None
+    allocators: list[str]
+    energy_mj: int | None
+    samples: int
+    shared: bool
+    missing: dict[str, str]
+    #: a plain sentence where it is certain
+    verdict: ReasonView | None
+    simulated: bool
 
 
 class Explanation(Struct):
@@ -367,6 +468,8 @@ class Problem(Struct):
 class Offers(Struct):
     items: list[Offer]
     as_of: float
+    #: where less than is asked for would do, by what this notebook's last runs needed
+    advice: ReasonView | None = None
 
 
 class Pools(Struct):
@@ -378,6 +481,11 @@ class Devices(Struct):
     items: list[Device]
     as_of: float
     driver: ReasonView | None
+
+
+class Profiles(Struct):
+    items: list[ProfileView]
+    as_of: float
 
 
 class Sessions(Struct):

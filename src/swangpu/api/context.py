@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from ..domain.sessions import EndCause, Reason, Session
 from ..runtime import Runtime
+from .lookout import Lookout
 from .views import Known
 
 __all__ = ["ApiContext", "Elsewhere"]
@@ -60,6 +61,8 @@ class ApiContext:
     kernel_at: Callable[[str], Awaitable[str | None]] = nobody_at
     #: what there is to tell of each runtime, made once for all streams
     boards: WeakKeyDictionary[Runtime, Any] = field(default_factory=WeakKeyDictionary)
+    #: who has cells profiled now
+    lookout: Lookout = field(default_factory=Lookout)
     #: when somebody last looked at the same offers, so that a view is counted once
     looked: dict[tuple[object, ...], float] = field(default_factory=dict)
 

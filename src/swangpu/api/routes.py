@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import wire
 from ..ledger.reports import COLUMNS
-from . import calls
+from . import calls, profiling
 from .calls import Call
 from .inputs import Parameter
 
@@ -175,6 +175,32 @@ ROUTES: tuple[Route, ...] = (
         calls.post_scale,
         wire.Empty,
         refusals=_CHANGE,
+    ),
+    Route(
+        "POST",
+        "/sessions/{id}/look",
+        "Have a reading each second for a while.",
+        wire.Looking,
+        profiling.post_look,
+        wire.LookRequest,
+        refusals=_CHANGE,
+    ),
+    Route(
+        "POST",
+        "/sessions/{id}/profiles",
+        "A cell has run: what did it do?",
+        wire.ProfileView,
+        profiling.post_profile,
+        wire.ProfileRequest,
+        refusals=_CHANGE,
+    ),
+    Route(
+        "GET",
+        "/sessions/{id}/profiles",
+        "What its profiled cells did.",
+        wire.Profiles,
+        profiling.get_profiles,
+        refusals=(404,),
     ),
     Route("GET", "/sessions/{id}/explain", "Why?", wire.Explanation, calls.get_explain, refusals=(404,)),
     Route(

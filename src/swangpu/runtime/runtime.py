@@ -17,6 +17,7 @@ from ..broker.broker import Broker
 from ..broker.lifecycle import title_of
 from ..broker.policy import Policy
 from ..broker.state import Changes
+from ..domain.records import ProfileRecord, RunPeak
 from ..domain.sessions import Carry, Request, Session, SessionState
 from ..errors import Conflict, NotFound, Refused, SwanGpuError, Unavailable
 from ..ports import Backend, Clock, KernelHost, KernelInfo, Ledger
@@ -332,6 +333,17 @@ class Runtime:
 
     async def demand(self, by: str, start: float, end: float, user: str | None) -> Sequence[Mapping[str, object]]:
         return await self._journal.in_writer(self.ledger.demand, by, start, end, user)
+
+    async def add_profile(self, record: ProfileRecord) -> None:
+        """Keep what a cell did."""
+        await self._journal.in_writer(self.ledger.add_profile, record)
+
+    async def profiles(self, session_id: str) -> Sequence[ProfileRecord]:
+        return await self._journal.in_writer(self.ledger.profiles, session_id)
+
+    async def run_peaks(self, user: str, path: str, limit: int) -> Sequence[RunPeak]:
+        """What the newest runs of a notebook needed; see `swangpu.ports.Ledger.run_peaks`."""
+        return await self._journal.in_writer(self.ledger.run_peaks, user, path, limit)
 
     # -- inside -----------------------------------------------------------------------------------
 
