@@ -129,6 +129,15 @@ export interface Hello {
   simulated: boolean;
 }
 
+/** What can't be told one by one of a device: how many are others', or why processes are not seen at all. */
+export interface HiddenProcesses {
+  device_uuid: string;
+  mig_uuid: string | null;
+  count: number | null;
+  memory_bytes: number | null;
+  reason: ReasonView | null;
+}
+
 /** A down-sampled series: parallel lists, null where nothing is known; `_max` keeps the peaks. */
 export interface History {
   subject: string;
@@ -251,6 +260,27 @@ export interface Problem {
   detail: string;
   hint: string;
   params: Record<string, unknown>;
+}
+
+/** A process on a device or MIG device. `kind`: `mine`, `others` (an operator sees them), or `unheld`: it */
+export interface ProcessView {
+  device_uuid: string;
+  mig_uuid: string | null;
+  pid: number;
+  name: string;
+  kind: 'mine' | 'others' | 'unheld';
+  session_id: string | null;
+  kernel_id: string | null;
+  path: string | null;
+  how: string | null;
+  memory_bytes: number | null;
+  sm_percent: number | null;
+}
+
+export interface Processes {
+  items: ProcessView[];
+  hidden: HiddenProcesses[];
+  as_of: number;
 }
 
 /** Body of `POST /sessions/{id}/profiles`: a cell has run. Times are Unix seconds. */

@@ -15,6 +15,7 @@ from ..runtime import Runtime
 from . import views
 from .context import ApiContext
 from .inputs import check_attach, request_of
+from .process_views import processes
 
 __all__ = ["Call"]
 
@@ -94,6 +95,26 @@ async def get_pools(call: Call) -> wire.Pools:
     await call.runtime.refresh(max_age_s=2.0)
     state, known = call.runtime.broker.state, call.context.known(call.runtime)
     return wire.Pools(items=[views.pool_view(state, p, known) for p in state.pools.values()], as_of=known.now)
+
+
+async def get_processes(call: Call) -> wire.Processes:
+    """One's own by notebook; of others only how many, unless one is an operator."""
+    runtime = call.runtime
+    await _see_renames(call)
+    await runtime.refresh(max_age_s=2.0)
+    latest = runtime.telemetry.latest()
+    sessions = runtime.broker.state.sessions
+    paths = {k.kernel_id: k.path for k in (runtime.kernels.kernels() if runtime.kernels is not None else ())}
+    items, hidden = processes(
+        latest.devices,
+        latest.samples,
+        runtime.telemetry.processes(),
+        {i: s.user for i, s in sessions.items()},
+        paths,
+        call.user,
+        operator=call.operator,
+    )
+    return wire.Processes(items=items, hidden=hidden, as_of=latest.as_of)
 
 
 async def get_devices(call: Call) -> wire.Devices:

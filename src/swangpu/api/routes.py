@@ -96,6 +96,7 @@ _CHANGE = (404, 409)
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/offers", "Where can I get this?", wire.Offers, calls.get_offers, query=_OFFERS),
     Route("GET", "/pools", "Pools with their flavors, counted.", wire.Pools, calls.get_pools),
+    Route("GET", "/processes", "Processes on devices, and whose they are.", wire.Processes, calls.get_processes),
     Route("GET", "/devices", "Devices with their latest sample.", wire.Devices, calls.get_devices),
     Route("GET", "/sessions", "My sessions.", wire.Sessions, calls.get_sessions),
     Route(

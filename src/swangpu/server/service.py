@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from .peers import PeerKernelHost, WatchedKernels
 
 if TYPE_CHECKING:
     from ..backends.flavors import LocalPoolConfig
+    from ..telemetry.attribution import Owner
     from ..telemetry.sampler import Sampler
     from .watch import ShareWatch
 
@@ -89,6 +90,7 @@ class Service:
         self._closed = False
         #: replaced as a whole, never changed: it is read on other threads
         self._pids: Mapping[str, frozenset[int]] = {}
+        self._owners: Mapping[int, Owner] = {}
         self._watch: ShareWatch | None = None
         self._telling: set[asyncio.Future[None]] = set()
 
@@ -220,7 +222,9 @@ class Service:
             return [s for s in runtime.broker.state.live() if s.state in held]
 
         kept = "history-simulated" if settings.simulated else "history"
-        telemetry = SiteTelemetry(self._sampler, holding, HistoryFiles(settings.runtime_dir / kept, clock.now))
+        telemetry = SiteTelemetry(
+            self._sampler, holding, HistoryFiles(settings.runtime_dir / kept, clock.now), lambda: self._owners
+        )
         runtime.telemetry = telemetry
         try:
             await telemetry.restore()
@@ -238,6 +242,7 @@ class Service:
             telemetry.watch_sessions(bool(holding()))
             pids = self._session_pids()
             self._pids = {session_id: frozenset(found) for session_id, found in pids.items()}
+            self._owners = self._owning(pids)
             self._bind_simulated(pids)
 
         runtime.subscribe(changed)
@@ -308,6 +313,13 @@ class Service:
                 if pid.isdecimal():
                     out.setdefault(session.id, []).append(int(pid))
         return out
+
+    def _owning(self, pids: Mapping[str, Iterable[int]]) -> dict[int, Owner]:
+        """The processes that stand for kernels and commands, with their sessions."""
+        from ..telemetry.attribution import Owner
+
+        kernels = {k.pid: k.kernel_id for k in self.kernels.kernels() if k.session_id is not None}
+        return {pid: Owner(session_id, kernels.get(pid)) for session_id, found in pids.items() for pid in found}
 
     def _bind_simulated(self, pids: dict[str, list[int]]) -> None:
         """Tell the simulated driver which processes compute where; a real one sees that itself."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..domain.devices import ShareKind
 from ..domain.sessions import Session
 from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
+from ..telemetry.attribution import Attributed, Owner, attribute
 from ..telemetry.history_files import HistoryFiles
+from ..telemetry.processes import ProcessReader
 from ..telemetry.sampler import Sampler, Snapshot, Watch
 
 #: a restart of the server loses at most so much of the history, in seconds
@@ -39,14 +42,23 @@ class SiteTelemetry:
     sampler : Sampler
     sessions : callable
         The sessions that hold something now: their use is kept as series under their ids.
+    owners : callable
+        The processes that stand for kernels and commands of sessions, by process id. Called on the sampler's thread.
     files : HistoryFiles, optional
         Where the history is kept over a restart; at most `SAVE_EVERY_S` of it is lost.
     """
 
     def __init__(
-        self, sampler: Sampler, sessions: Callable[[], Iterable[Session]], files: HistoryFiles | None = None
+        self,
+        sampler: Sampler,
+        sessions: Callable[[], Iterable[Session]],
+        files: HistoryFiles | None = None,
+        owners: Callable[[], Mapping[int, Owner]] = dict,
     ) -> None:
         self._sampler = sampler
+        self._owners = owners
+        self._processes = ProcessReader(time.monotonic)
+        self._attributed: tuple[Attributed, ...] = ()
         self._files = files
         self._saving: asyncio.Future[None] | None = None
         self._saved_at = float("-inf")
@@ -98,7 +110,11 @@ class SiteTelemetry:
 
     def of_session(self, session: Session) -> Sample | None:
         """What a session uses now."""
-        return session_sample(session, self._sampler.snapshot.samples)
+        return session_sample(session, self._sampler.snapshot.samples, self._attributed)
+
+    def processes(self) -> tuple[Attributed, ...]:
+        """The processes on all devices at the newest reading, and whose they are."""
+        return self._attributed
 
     def watch_sessions(self, active: bool) -> None:
         """While sessions are active their use is read, at a slower pace, though nobody looks."""
@@ -118,12 +134,14 @@ class SiteTelemetry:
 
     def _hop(self, snapshot: Snapshot) -> None:
         """On the sampler's thread."""
+        found = attribute(snapshot.devices, snapshot.samples, self._owners(), self._processes.facts)
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._deliver, snapshot)
+            self._loop.call_soon_threadsafe(self._deliver, snapshot, found)
 
-    def _deliver(self, snapshot: Snapshot) -> None:
+    def _deliver(self, snapshot: Snapshot, attributed: tuple[Attributed, ...]) -> None:
+        self._attributed = attributed
         for session in self._sessions():
-            sample = session_sample(session, snapshot.samples)
+            sample = session_sample(session, snapshot.samples, attributed)
             if sample is not None:
                 self._sampler.history.add(
                     session.id,
@@ -150,14 +168,18 @@ class SiteTelemetry:
         self._saving = self._loop.run_in_executor(None, self._files.save, self._sampler.history)
 
 
-def session_sample(session: Session, samples: Mapping[str, Sample]) -> Sample | None:
+def session_sample(
+    session: Session, samples: Mapping[str, Sample], attributed: Sequence[Attributed] = ()
+) -> Sample | None:
     """What a session's shares do: the mean of their utilization, the sum of their memory.
 
-    On a slice of a device that is shared in time the device's values are all there is, and they are the device's.
+    Of a device that is shared in time or by MPS, only what the session's own processes use.
     """
     found = [s for share in session.shares if (s := samples.get(share.mig_uuid or share.device_uuid)) is not None]
     if not found:
         return None
+    if any(share.kind in (ShareKind.TIME_SLICE, ShareKind.MPS) for share in session.shares):
+        return _of_processes(session, found, attributed)
     if len(found) == 1:
         return found[0]
     utilizations = [s.utilization_percent for s in found if s.utilization_percent is not None]
@@ -177,6 +199,41 @@ def session_sample(session: Session, samples: Mapping[str, Sample]) -> Sample | 
         memory_total_bytes=sum(totals) if totals else None,
         missing=tuple(dict.fromkeys(m for s in found for m in s.missing)),
     )
+
+
+def _of_processes(session: Session, found: Sequence[Sample], attributed: Sequence[Attributed]) -> Sample:
+    """What a session's processes use of devices that others use too."""
+    mine = [a.use for a in attributed if a.owner is not None and a.owner.session_id == session.id]
+    why = next((dict(s.missing).get("processes", "not_known") for s in found if s.processes is None), None)
+    used: int | None = None
+    busy: float | None = None
+    missing = {name: reason for s in found for name, reason in s.missing if name not in _OF_PROCESSES}
+    missing.update(dict.fromkeys(("power_mw", "energy_mj"), "shared"))
+    if why is None:
+        amounts = [use.memory_bytes for use in mine]
+        used = sum(a for a in amounts if a is not None) if None not in amounts else None
+        percents = [use.sm_percent for use in mine]
+        busy = min(100.0, sum(p for p in percents if p is not None)) if None not in percents else None
+    if used is None:
+        missing["memory_used_bytes"] = why or "not_supported"
+    if busy is None:
+        missing.update(dict.fromkeys(("utilization_percent", "utilization_percent_max"), why or "shared"))
+    return Sample(
+        uuid=session.id,
+        taken_at=max(s.taken_at for s in found),
+        utilization_percent=busy,
+        utilization_percent_max=busy,
+        memory_used_bytes=used,
+        memory_total_bytes=sum(share.memory_bytes for share in session.shares),
+        temperature_c=found[0].temperature_c,
+        sm_clock_mhz=found[0].sm_clock_mhz,
+        throttle_reasons=found[0].throttle_reasons,
+        processes=tuple(mine) if why is None else None,
+        missing=tuple(missing.items()),
+    )
+
+
+_OF_PROCESSES = frozenset({"utilization_percent", "utilization_percent_max", "memory_used_bytes"})
 
 
 def _translate(snapshot: Snapshot) -> TelemetrySnapshot:

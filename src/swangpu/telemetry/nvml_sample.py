@@ -27,6 +27,9 @@ TURNS = 4
 #: after a pause of so many seconds what was read before says nothing about now
 STALE_S = 10.0
 
+#: how long what a process used is believed when the driver has nothing newer, in seconds
+USES_KEPT_S = 3.0
+
 _Rates = tuple[float | None, float | None, float | None, float | None]
 
 
@@ -49,6 +52,8 @@ class Device:
     unsupported: set[str] = field(default_factory=set)
     #: NVML's own time stamps (microseconds) of the last samples seen
     uses_seen_us: int = 0
+    uses: dict[int, float] = field(default_factory=dict)
+    uses_at: float = float("-inf")
     utilization: Utilization | None = None
     turn: int = 0
     read_at: float = float("-inf")
@@ -204,8 +209,14 @@ class Sampling:
         found = reading.of("uses", self._calls.process_utilization, device.handle, device.uses_seen_us)
         if found is None:
             return processes
-        percent, device.uses_seen_us = found
-        return tuple([ProcessUse(p.pid, p.memory_bytes, None, percent.get(p.pid)) for p in processes])
+        percent, seen_us = found
+        now = time.monotonic()
+        if seen_us > device.uses_seen_us:
+            device.uses, device.uses_seen_us, device.uses_at = percent, seen_us, now
+        elif now - device.uses_at > USES_KEPT_S:
+            device.uses = {}
+        # The driver tells only of those that computed.
+        return tuple([ProcessUse(p.pid, p.memory_bytes, None, device.uses.get(p.pid, 0.0)) for p in processes])
 
     def _processes(self, reading: Reading, handle: Any, mig_uuid: str | None) -> tuple[ProcessUse, ...] | None:
         found = reading.of("processes", self._calls.processes, handle, mig_uuid)
