@@ -97,17 +97,47 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("command", nargs=argparse.REMAINDER, help="what to run, behind --")
 
     report = commands.add_parser("report", help="who used what, and what was asked for", allow_abbrev=False)
+    reports = report.add_subparsers(dest="report", metavar="REPORT", required=True)
+    _add_ledger_report(reports, "usage", "who used what")
+    _add_ledger_report(reports, "demand", "what was asked for, and how long it took")
+    _add_idle_report(reports)
+
+    doctor = commands.add_parser("doctor", help="look at this installation and say what to do", allow_abbrev=False)
+    _add_json(doctor)
+    return parser
+
+
+def _add_ledger_report(reports: argparse._SubParsersAction[argparse.ArgumentParser], name: str, about: str) -> None:
+    report = reports.add_parser(name, help=about, allow_abbrev=False)
     _add_server(report)
-    report.add_argument("report", choices=["usage", "demand"])
     report.add_argument("--by", choices=["user", "group", "flavor", "pool"], default="user")
     report.add_argument("--last", metavar="TIME", default="30d", help="of this long until now (30d)")
     form = report.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="as CSV")
     _add_json(form)
 
-    doctor = commands.add_parser("doctor", help="look at this installation and say what to do", allow_abbrev=False)
-    _add_json(doctor)
-    return parser
+
+def _add_idle_report(reports: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    idle = reports.add_parser(
+        "idle",
+        help="GPU-hours held, used and held idle, from a site's Prometheus",
+        description="GPU-hours held, used and held idle, from dcgm-exporter's metrics in a Prometheus. It only reads, "
+        "and needs nothing of swangpu on the site.",
+        allow_abbrev=False,
+    )
+    idle.set_defaults(name="idle")  # it is a command of its own
+    idle.add_argument("--prometheus", metavar="URL", required=True, help="such as http://127.0.0.1:9090")
+    idle.add_argument("--days", type=float, default=30.0, help="of so many days until now (30)")
+    idle.add_argument("--step", metavar="TIME", help="resolution, such as 5m; by default as fine as is sensible")
+    idle.add_argument("--idle-below", type=float, default=1.0, metavar="PERCENT", help="less busy is an idle hold (1)")
+    idle.add_argument("--hold", metavar="TIME", default="1h", help="shortest idle hold to list (1h)")
+    idle.add_argument("--top", type=int, default=10, metavar="N", help="how many idle holds to show (10)")
+    login = idle.add_mutually_exclusive_group()
+    login.add_argument("--token-file", metavar="FILE", help="a file with a bearer token")
+    login.add_argument("--basic-auth-file", metavar="FILE", help="a file with user:password")
+    idle.add_argument("--html", metavar="FILE", help="write a page with plots, in one file")
+    idle.add_argument("--csv", metavar="PATH", help="write tables: a folder gets one file each, a name.csv all in one")
+    _add_json(idle)
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

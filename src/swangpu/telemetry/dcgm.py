@@ -14,7 +14,7 @@ import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["FB_USED", "GR_ENGINE", "GPU_UTIL", "Holder", "Subject", "device_part", "holder_of", "subject_of"]
+__all__ = ["FB_USED", "GPU_UTIL", "GR_ENGINE", "Holder", "Subject", "device_part", "holder_of", "subject_of"]
 
 #: percent of time in which at least one kernel ran
 GPU_UTIL = "DCGM_FI_DEV_GPU_UTIL"

@@ -7,6 +7,7 @@ It only reads. Answers are bounded in size: one that is too large is given up wh
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ MAX_ANSWER_BYTES = 64 * 2**20
 #: its own limit is two minutes by default, and then it says so
 TIMEOUT_S = 130.0
 CONNECT_TIMEOUT_S = 10.0
+_TOO_MUCH = re.compile(r"too many|too large|exceed|limit|time", re.IGNORECASE)
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -53,7 +55,7 @@ class _Names(msgspec.Struct):
 
 
 class _Problem(msgspec.Struct):
-    errorType: str = ""  # noqa: N815
+    errorType: str = ""
     error: str = ""
 
 
@@ -196,7 +198,8 @@ class PromQl:
     def label_values(self, label: str, match: str, start: float, end: float) -> Sequence[str]:
         """The values of a label in the series that match, in that time."""
         asked = {"match[]": match, "start": _seconds(start), "end": _seconds(end)}
-        return self._decoded(self._read("GET", f"label/{label}/values", asked), _Names).data
+        names: _Names = self._decoded(self._read("GET", f"label/{label}/values", asked), _Names)
+        return names.data
 
     def _series(self, path: str, asked: Mapping[str, str]) -> Sequence[Series]:
         # POST: a query may be longer than a URL may be
@@ -251,8 +254,8 @@ def _refused(status: int, content: bytes) -> SwanGpuError:
     except msgspec.MsgspecError:
         problem = _Problem()
     said = "".join(c if c.isprintable() else " " for c in problem.error)[:200]
-    # 422: too many samples; 503: it took too long; 504 and 413: a proxy before it
-    if status in (413, 422, 503, 504):
+    # 422 may be too many samples; 503: it took too long; 504 and 413: a proxy before it
+    if status in (413, 503, 504) or (status == 422 and _TOO_MUCH.search(said)):
         return TooMuch(f"Prometheus gave up: {said or status}", hint="Give fewer days or a longer --step.")
     return Unavailable(f"Prometheus answered {status}{': ' if said else ''}{said}", code="prometheus_failed")
 

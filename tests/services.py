@@ -1,0 +1,119 @@
+"""Real services for tests: found on the machine, or unpacked from the distribution's package."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from needs import missing, tool
+from server_process import free_port
+
+__all__ = ["Prometheus", "prometheus", "unpacked"]
+
+START_S = 60.0
+
+
+def unpacked(package: str, program: str) -> str:
+    """The path of a program, from a Debian package where it is not installed.
+
+    The package is downloaded and unpacked into the user's cache, not installed: nothing of it is started or changed on
+    the machine.
+    """
+    found = tool(program)
+    if found is not None:
+        return found
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "swangpu-tests" / package
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "root" / "usr" / "bin" / program
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists() and not _download(package, folder):
+            missing(f"{program} is not installed, and its package {package} can't be had")
+    return str(path)
+
+
+def _download(package: str, folder: Path) -> bool:
+    apt, dpkg = tool("apt-get"), tool("dpkg")
+    if apt is None or dpkg is None:
+        return False
+
+    def run(*command: str) -> bool:
+        return subprocess.run(command, cwd=folder, capture_output=True, timeout=600, check=False).returncode == 0
+
+    if not run(apt, "download", package):
+        # the list of packages is missing or old
+        run(apt, "update")
+        if not run(apt, "download", package):
+            return False
+    for archive in folder.glob("*.deb"):
+        if not run(dpkg, "-x", str(archive), "root"):
+            return False
+        archive.unlink()
+    return True
+
+
+class Prometheus:
+    """One that runs: its URL, and its process."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
+        self.url = url
+        self.process = process
+
+
+@contextlib.contextmanager
+def prometheus(config: str = "", data: Path | None = None, *arguments: str) -> Iterator[Prometheus]:
+    """A Prometheus of the test's own.
+
+    Parameters
+    ----------
+    config : str
+        YAML.
+    data : Path, optional
+        Its database; a new one by default.
+    """
+    program = unpacked("prometheus", "prometheus")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prometheus.yml"
+        file.write_text(config or "global: {}\n")
+        port = free_port()
+        command = [
+            program,
+            f"--config.file={file}",
+            f"--storage.tsdb.path={data or Path(folder) / 'data'}",
+            "--storage.tsdb.retention.time=10y",
+            f"--web.listen-address=127.0.0.1:{port}",
+            *arguments,
+        ]
+        with (Path(folder) / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_ready(url + "/-/ready", process, Path(folder) / "log")
+            yield Prometheus(url, process)
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(20)
+
+
+def _wait_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(url).status_code == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"Prometheus did not start:\n{log.read_text(errors='replace')[-3000:]}")
