@@ -34,6 +34,9 @@ from swangpu.kernel_side.grammar import (
         ("extend 1h30m", Command("extend", duration_s=5400.0)),
         ("release 3f2a --drop", Command("release", target="3f2a", carry="none")),
         ("why", Command("why")),
+        ("profile", Command("profile")),
+        ("profile ON", Command("profile", target="on")),
+        ("profile off", Command("profile", target="off")),
         ("cluster get 4x10GB", Command("cluster get", memory_bytes=10**10, count=4)),
     ],
 )
@@ -64,6 +67,8 @@ def test_each_verb_of_the_help_is_known(verb: str) -> None:
         ("steal 10GB", "steal"),
         ("mine now", "nothing after it"),
         ("cluster", "get"),
+        ("profile maybe", "`on` or `off`"),
+        ("profile on off", "`on` or `off`"),
         ("release a b", "at most"),
         ("get ١٠GB", "not a size"),
     ],
@@ -77,7 +82,9 @@ def test_what_is_not_understood_says_so_and_shows_how(line: str, word: str) -> N
 
 def test_a_cell_asks_for_one_gpu_and_may_keep_it_warm() -> None:
     assert parse_cell("10GB --warm 60s") == Command("cell", memory_bytes=10**10, warm_s=60.0)
-    for wrong in ("", "2x10GB", "10GB --for 1h", "get 10GB", "10GB --profile"):
+    assert parse_cell("10GB --profile") == Command("cell", memory_bytes=10**10, profile=True)
+    assert parse_cell("--profile") == Command("cell", profile=True)
+    for wrong in ("", "2x10GB", "10GB --for 1h", "get 10GB", "--profile --warm 5s", "--profile=yes", "profile on"):
         with pytest.raises(GrammarError):
             parse_cell(wrong)
 

@@ -14,7 +14,7 @@ from ..errors import Unavailable
 from ..runtime import Runtime
 from ..telemetry.profile import MAX_READINGS, Reading, thinned
 
-__all__ = ["MAX_LOOK_S", "Lookout", "missing_of"]
+__all__ = ["MAX_LOOK_S", "Lookout"]
 
 #: a look ends by itself so long after it was last asked for: a kernel that dies asks no more
 MAX_LOOK_S = 30.0
@@ -106,7 +106,7 @@ class Lookout:
             if session is None or sample is None or not session.shares:
                 continue
             before, known.before = known.before, sample
-            known.missing = missing_of(session, sample)
+            known.missing = _missing(session, sample)
             if before is None or sample.taken_at <= before.taken_at:
                 continue
             whole = all(share.kind is ShareKind.WHOLE for share in session.shares)
@@ -140,9 +140,9 @@ class Lookout:
         self._set_timer(runtime)
 
 
-def missing_of(session: Session, sample: Sample | None) -> dict[str, str]:
+def _missing(session: Session, sample: Sample) -> dict[str, str]:
     """Why fields of a session are not known. Power is told of whole devices only."""
-    missing = dict(sample.missing) if sample is not None else {}
+    missing = dict(sample.missing)
     if any(share.kind is not ShareKind.WHOLE for share in session.shares):
         missing["power_mw"] = "shared"
     return missing

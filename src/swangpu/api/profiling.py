@@ -12,7 +12,6 @@ from ..domain.records import ProfileRecord
 from ..domain.sessions import Session, SessionState
 from ..errors import BadInput, Conflict
 from ..telemetry.profile import LAG_S, CellProfile, from_series, profile_of, verdict
-from .lookout import missing_of
 from .views import reason_view
 
 if TYPE_CHECKING:
@@ -72,11 +71,24 @@ def _measured(call: Call, session: Session, start: float, end: float) -> CellPro
         return profile_of(readings, start, end, missing)
     begin = start + UNWATCHED_S
     if runtime.telemetry is None or end - begin < UNWATCHED_S:
-        return profile_of([], start, end, missing_of(session, None))
+        return profile_of([], start, end, _of_parts(call, session))
     points = min(2000, math.ceil(end - begin))
     series = runtime.telemetry.history(session.id, begin, end, points)
-    missing = {**series["missing"], **missing_of(session, None)}
+    missing = {**series["missing"], **_of_parts(call, session)}
     return profile_of(from_series(series, series["interval_s"]), start, end, missing, exact=False)
+
+
+def _of_parts(call: Call, session: Session) -> dict[str, str]:
+    """What is told of whole devices only. The session may have given its shares back by now: its flavor is known."""
+    whole = _kind(call.runtime.broker.state, session.pool, session.flavor) is ShareKind.WHOLE
+    return {} if whole else {"power_mw": "shared"}
+
+
+def _kind(state: BrokerState, pool: str | None, flavor: str | None) -> ShareKind:
+    """What is not known to be one's own is nobody's."""
+    inventory = state.pools.get(pool or "")
+    kinds = {f.name: f.kind for f in inventory.flavors} if inventory is not None else {}
+    return kinds.get(flavor or "", ShareKind.TIME_SLICE)
 
 
 def _record(call: Call, session: Session, found: CellProfile) -> ProfileRecord:
@@ -86,7 +98,8 @@ def _record(call: Call, session: Session, found: CellProfile) -> ProfileRecord:
         memory, source = body.allocator_peak_bytes, "allocator_at_most" if body.allocator_at_most else "allocator"
         missing.pop("memory_peak_bytes", None)
     elif memory is not None:
-        source = "device_shared" if any(s.kind in SHARED for s in session.shares) else "device"
+        kind = _kind(runtime.broker.state, session.pool, session.flavor)
+        source = "device_shared" if kind in SHARED else "device"
     kernels = runtime.kernels.kernels() if runtime.kernels is not None else ()
     path = next((k.path for k in kernels if k.kernel_id == body.kernel_id), None) or runtime.kernel_path(session)
     inventory = runtime.broker.state.pools.get(session.pool or "")
@@ -118,10 +131,7 @@ def _record(call: Call, session: Session, found: CellProfile) -> ProfileRecord:
 
 
 def _view(state: BrokerState, record: ProfileRecord) -> wire.ProfileView:
-    inventory = state.pools.get(record.pool)
-    kinds = {f.name: f.kind for f in inventory.flavors} if inventory is not None else {}
-    # what is not known to be one's own is nobody's
-    shared = kinds.get(record.flavor, ShareKind.TIME_SLICE) in SHARED
+    shared = _kind(state, record.pool, record.flavor) in SHARED
     bounds = CellProfile(busy_percent_min=record.busy_percent_min, busy_percent_max=record.busy_percent_max)
     said = verdict(bounds, shared=shared)
     return wire.ProfileView(

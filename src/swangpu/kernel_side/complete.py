@@ -18,6 +18,7 @@ _OPTIONS = {
     "get": ["--for", "--on", "--notify"],
     "cluster": ["get", "--for", "--on"],
     "release": ["--drop"],
+    "profile": ["on", "off"],
 }
 _DURATIONS = ["30min", "1h", "2h", "4h", "8h"]
 _kept: tuple[float, list[str], list[str]] = (-KEEP_S, [], [])
@@ -40,7 +41,7 @@ def candidates(line: str) -> list[str]:
         found = [verb for verb in VERBS if verb]
     else:
         verb = "cell" if cell else before[0]
-        options = ["--warm", "--on"] if cell else _OPTIONS.get(verb, [])
+        options = ["--warm", "--on", "--profile"] if cell else _OPTIONS.get(verb, [])
         asks = cell or verb == "get" or before[:2] == ["cluster", "get"]
         has_wanted = any(not word.startswith("--") for word in (before if cell else before[1:]))
         found = [option for option in options if option not in before]

@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "undo": ("", "take the last release back, while that is possible"),
     "why": ("", "why this kernel's session is where it is"),
     "watch": ("", "a live view of this kernel's GPU"),
+    "profile": ("[on|off]", "say after each cell what it did on the GPU"),
     "cluster": ("get 4x10GB", "a cluster with several GPUs"),
     "help": ("", "this page"),
 }
@@ -70,7 +71,9 @@ class Command:
     warm_s : float
         For how long ``%%gpu`` keeps the share after the cell, in seconds.
     target : str or None
-        The beginning of a session's id.
+        The beginning of a session's id; ``on`` or ``off`` for ``%gpu profile``.
+    profile : bool
+        Whether ``%%gpu`` says what the cell did.
     """
 
     verb: str
@@ -83,6 +86,7 @@ class Command:
     carry: str | None = None
     warm_s: float = 0.0
     target: str | None = None
+    profile: bool = False
 
     @property
     def wants_something(self) -> bool:
@@ -179,6 +183,10 @@ def parse(line: str) -> Command:
         if len(rest) > 1 or (rest and rest[0].startswith("-")):
             raise GrammarError(f"`%gpu {verb}` takes at most the id of a session.", "`%gpu mine` lists your sessions.")
         return Command(verb, target=rest[0] if rest else None, carry=carry)
+    if verb == "profile":
+        if len(rest) > 1 or [word for word in rest if word.lower() not in ("on", "off")]:
+            raise GrammarError("`%gpu profile` takes `on` or `off`.", "One cell alone: `%%gpu --profile` above it.")
+        return Command(verb, target=rest[0].lower() if rest else None)
     if verb in VERBS:
         if rest:
             raise GrammarError(f"`%gpu {verb}` takes nothing after it.", f"Write `%gpu {verb}`.")
@@ -195,17 +203,17 @@ def parse_cell(line: str) -> Command:
     ------
     GrammarError
     """
-    hint = "Write it like `%%gpu 10GB` or `%%gpu 10GB --warm 60s`."
+    hint = "Write it like `%%gpu 10GB`, `%%gpu 10GB --warm 60s` or `%%gpu --profile`."
     words = line.split()
     if words and words[0].lower() in VERBS:
         raise GrammarError(f"`{words[0]}` goes into a line of its own: `%gpu {words[0]}`.", hint)
-    if "--profile" in words:
-        raise GrammarError("Profiling cells is not possible yet.", hint)
     command = _get("cell", words)
-    if not command.wants_something:
+    if not command.wants_something and not command.profile:
         raise GrammarError("How much memory does the cell need?", hint)
     if command.count != 1:
         raise GrammarError("A cell runs on one GPU.", hint)
+    if not command.wants_something and (command.warm_s or command.pool):
+        raise GrammarError("`--warm` and `--on` are about a GPU that is got for this cell.", hint)
     return command
 
 
@@ -214,7 +222,9 @@ def _get(verb: str, words: list[str]) -> Command:
     values: dict[str, str] = {}
     flags: set[str] = set()
     takes = {"cell": ["--on", "--warm"]}.get(verb, ["--for", "--on"])
-    switches = {"get": ["--notify", "--carry", "--drop"], "cluster get": ["--notify"]}.get(verb, [])
+    switches = {"get": ["--notify", "--carry", "--drop"], "cluster get": ["--notify"], "cell": ["--profile"]}.get(
+        verb, []
+    )
     queue = list(words)
     while queue:
         word = queue.pop(0)
@@ -251,6 +261,7 @@ def _get(verb: str, words: list[str]) -> Command:
         notify="--notify" in flags,
         carry="all" if "--carry" in flags else "none" if "--drop" in flags else None,
         warm_s=parse_duration(values["--warm"]) if "--warm" in values else 0.0,
+        profile="--profile" in flags,
     )
 
 

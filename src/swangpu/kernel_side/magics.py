@@ -8,7 +8,7 @@ from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from . import complete, getting, hold, render, stack, words
+from . import complete, getting, hold, profile, render, stack, words
 from .api import Api, ApiError, find
 from .grammar import Command, GrammarError, parse, parse_cell
 from .screen import show
@@ -28,6 +28,7 @@ class GpuMagics(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self.getter = getting.Getter(shell)
+        self.profiler = profile.Profiler(shell)
         self._verbs: dict[str, Callable[[Api, Command], render.View | None]] = {
             "": self._look,
             "get": self._get,
@@ -37,6 +38,7 @@ class GpuMagics(Magics):
             "undo": self._undo,
             "why": self._why,
             "watch": self._watch,
+            "profile": self._profile,
             "cluster get": self._cluster,
         }
 
@@ -84,6 +86,18 @@ class GpuMagics(Magics):
 
         return watch.show(api, session)
 
+    def _profile(self, api: Api, command: Command) -> render.View:
+        if command.target is not None:
+            self.profiler.turn(command.target == "on")
+        if not self.profiler.every_cell:
+            return render.note("Cells are not profiled.").add(
+                "hint", "`%gpu profile on`, or `%%gpu --profile` for one."
+            )
+        view = render.note("Each cell of this kernel that runs on a GPU says what it did there.")
+        if self._own(api.sessions()) is None:
+            view.add("line", "Now it is on none.")
+        return view.add("hint", "`%gpu profile off` ends it.")
+
     # -- changing ---------------------------------------------------------------------------------
 
     def _get(self, api: Api, command: Command) -> render.View | None:
@@ -121,19 +135,37 @@ class GpuMagics(Magics):
         mine = self._own(api.sessions())
         if mine is not None and mine["state"] in ("active", "paused"):
             # it has a GPU already: holding a second one would only take it from others
-            self._run(cell)
+            self._run(cell, mine["id"] if command.profile else None)
             return
+        if not command.wants_something:
+            raise ApiError(
+                "This kernel is on no GPU, so there is nothing to profile.",
+                "Get one for this cell with `%%gpu 10GB --profile`, or to keep with `%gpu get 10GB`.",
+                code="no_gpu",
+            )
         try:
             holding = self.getter.hold_for_cell(api, command)
         except KeyboardInterrupt:
             show(render.note("Stopped; the cell did not run."))
             return
         try:
-            self._run(cell)
+            self._run(cell, holding.session["id"] if command.profile else None)
         finally:
             show(self.getter.end_cell(holding, command.warm_s))
 
-    def _run(self, cell: str) -> None:
+    def _run(self, cell: str, profiled: str | None) -> None:
+        """Run a cell; what it did on the session ``profiled`` is said once, whoever asked for that."""
+        __tracebackhide__ = True
+        if profiled is None or self.profiler.now is not None:
+            self._execute(cell)
+            return
+        seen = self.profiler.begin(profiled)
+        try:
+            self._execute(cell)
+        finally:
+            self.profiler.end(seen)
+
+    def _execute(self, cell: str) -> None:
         """Run a cell as IPython does, except that what it raises is raised here: the notebook stops at it."""
         __tracebackhide__ = True
         shell: Any = self.shell
