@@ -69,7 +69,9 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(config: str = "", data: Path | None = None, *arguments: str) -> Iterator[Prometheus]:
+def prometheus(
+    config: str = "", data: Path | None = None, *arguments: str, login: tuple[str, str] | None = None
+) -> Iterator[Prometheus]:
     """A Prometheus of the test's own.
 
     Parameters
@@ -78,6 +80,8 @@ def prometheus(config: str = "", data: Path | None = None, *arguments: str) -> I
         YAML.
     data : Path, optional
         Its database; a new one by default.
+    login : tuple of str, optional
+        User and password, where it wants them.
     """
     program = unpacked("prometheus", "prometheus")
     with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +100,7 @@ def prometheus(config: str = "", data: Path | None = None, *arguments: str) -> I
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait_ready(url + "/-/ready", process, Path(folder) / "log")
+            _wait_ready(url + "/-/ready", process, Path(folder) / "log", login)
             yield Prometheus(url, process)
         finally:
             process.terminate()
@@ -107,13 +111,13 @@ def prometheus(config: str = "", data: Path | None = None, *arguments: str) -> I
                 process.wait(20)
 
 
-def _wait_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_ready(url: str, process: subprocess.Popen[bytes], log: Path, login: tuple[str, str] | None) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url).status_code == 200:
+            if httpx.get(url, auth=login).status_code == 200:
                 return
         time.sleep(0.05)
     raise AssertionError(f"Prometheus did not start:\n{log.read_text(errors='replace')[-3000:]}")

@@ -31,6 +31,16 @@ def test_every_setting_is_documented() -> None:
             assert f"| `SwanGpu.{name}` | `{trait.default_value:g}`" in text, name
 
 
+def test_every_option_of_the_idle_report_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    from swangpu import cli
+
+    with pytest.raises(SystemExit):
+        cli.main(["report", "idle", "--help"])
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help", "--prometheus"}
+    text = (ROOT / "docs" / "idle-report.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(--[a-z-]+)", text, flags=re.MULTILINE)) == options
+
+
 def test_every_decision_is_in_the_list() -> None:
     folder = ROOT / "docs" / "adr"
     text = (folder / "README.md").read_text(encoding="utf-8")

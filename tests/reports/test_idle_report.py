@@ -161,6 +161,17 @@ def test_the_tables_for_a_spreadsheet(made: tuple[dict[str, Any], Path]) -> None
         assert float(rows[row["namespace"]]["idle_h"]) == pytest.approx(row["idle_h"], abs=1e-5)
 
 
+def test_a_server_with_narrow_limits_gives_the_same(
+    month: Month, made: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    with prometheus("", recorded(month, tmp_path), "--query.max-samples=8000") as narrow:
+        done = swangpu("report", "idle", "--prometheus", narrow.url, "--json")
+    assert done.returncode == 0, done.stderr
+    narrowly, widely = json.loads(done.stdout), made[0]
+    assert narrowly["total"] == pytest.approx(widely["total"], rel=1e-6)
+    assert len(narrowly["holds"]) == len(widely["holds"])
+
+
 def test_a_step_that_does_not_suit(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["report", "idle", "--prometheus", url]
     assert cli.main([*asked, "--step", "7m"]) == 1
