@@ -84,7 +84,7 @@ def test_the_drivers_own_samples_are_not_lost_by_asking_seldom(nvml: NvmlSim) ->
         time.sleep(1.05)
         s = d.sample(GPU.format(0))[0]
         assert s.utilization_percent_max == 90.0, s
-        assert 10 <= s.utilization_percent <= 20, s
+        assert 10 <= s.utilization_percent <= 30, s
     """)
 
 

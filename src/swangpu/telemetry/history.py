@@ -23,7 +23,7 @@ import math
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -132,7 +132,7 @@ class _Subject:
     def __init__(self) -> None:
         self.blocks: dict[int, Block] = {}
         self.newest = -math.inf
-        self.missing: Mapping[str, str] = {}
+        self.missing: Mapping[str, str] | Sequence[tuple[str, str]] = ()
 
 
 class History:
@@ -151,6 +151,7 @@ class History:
         self._max_blocks = max(2, max_bytes // Block.BYTES)
         self._subjects: OrderedDict[str, _Subject] = OrderedDict()
         self._count = 0
+        self._made = True
         self._lock = threading.Lock()
 
     def add(
@@ -165,7 +166,7 @@ class History:
         power_mw: int | None = None,
         temperature_c: int | None = None,
         sm_activity_percent: float | None = None,
-        missing: Mapping[str, str] | None = None,
+        missing: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     ) -> None:
         """Keep one reading. It stands for the time since the one before, unless that is long ago."""
         peak = utilization_percent if utilization_percent_max is None else utilization_percent_max
@@ -185,12 +186,14 @@ class History:
                 first = min(slot, int(known.newest) + 1)
             if slot == int(max(known.newest, -1)):
                 small = self._with_peak(known, slot, small)
-            known.newest, known.missing = at, missing or {}
+            known.newest, known.missing = at, missing
             for hour, begin, end in _pieces(first, slot):
                 block = self._block(known, hour, memory_total_bytes or memory_used_bytes or 0)
                 words = (_steps(memory_used_bytes, block.memory_step_bytes), _steps(power_mw, 100))
                 block.put(begin, end, small, words)
-            self._bound(known, slot // BLOCK_S)
+            if self._made:
+                self._made = False
+                self._bound(known, slot // BLOCK_S)
 
     def subjects(self) -> tuple[str, ...]:
         """The ids that something is known of, sorted."""
@@ -244,6 +247,7 @@ class History:
         if block is None:
             block = known.blocks[hour] = Block(_memory_step(memory_bytes))
             self._count += 1
+            self._made = True
         return block
 
     def _with_peak(self, known: _Subject, slot: int, small: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

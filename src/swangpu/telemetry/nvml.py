@@ -15,7 +15,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +36,22 @@ log = logging.getLogger(__name__)
 
 #: devices are told apart anew after so long (seconds), though none seems to have come or gone
 RELIST_S = 30.0
+
+
+class _Counted:
+    """How many threads are in the library now; a context manager."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self.count -= 1
 
 
 class NvmlDriver:
@@ -75,8 +90,7 @@ class NvmlDriver:
         self._reopen_s = reopen_s
         self._reopen_wait_s = reopen_s[0]
         self._reopened_at = float("-inf")
-        self._in_flight = 0
-        self._count_lock = threading.Lock()
+        self._calling = _Counted()
 
     # -- the port ---------------------------------------------------------------------------------
 
@@ -85,7 +99,7 @@ class NvmlDriver:
         if self._status is not None and self._status.ok:
             return self._status
         before = self._status
-        with self._calling():
+        with self._calling:
             self._status = self._initialize()
         if before is None or before.code != self._status.code:
             log.info("NVIDIA driver: %s", self._status.text or self._status.code)
@@ -93,7 +107,7 @@ class NvmlDriver:
 
     def devices(self) -> Sequence[DeviceInfo]:
         """All devices and their MIG devices; those that were there before and do not answer are said to be lost."""
-        with self._calling():
+        with self._calling:
             if self.open().ok:
                 self._reopen()
                 try:
@@ -107,7 +121,7 @@ class NvmlDriver:
 
     def sample(self, uuid: str) -> Sequence[Sample]:
         """One sample of the device, then one of each of its MIG devices."""
-        with self._calling():
+        with self._calling:
             device = self._devices.get(uuid)
             if device is None:
                 return (nothing(uuid, self._now(), "lost"),)
@@ -124,7 +138,7 @@ class NvmlDriver:
 
     def close(self) -> None:
         """Let go of the library, unless a call hangs in it. `open` brings it back."""
-        if self._in_flight == 0:
+        if self._calling.count == 0:
             self._shut_down()
 
     # -- opening ----------------------------------------------------------------------------------
@@ -191,7 +205,7 @@ class NvmlDriver:
             self._reopen_wait_s = self._reopen_s[0]
             return
         now = time.monotonic()
-        if self._in_flight > 1 or now - self._reopened_at < self._reopen_wait_s:
+        if self._calling.count > 1 or now - self._reopened_at < self._reopen_wait_s:
             return
         self._reopened_at = now
         self._reopen_wait_s = min(2 * self._reopen_wait_s, self._reopen_s[1])
@@ -200,20 +214,10 @@ class NvmlDriver:
 
     def _failed(self, status: DriverStatus) -> None:
         """The library has to be opened again before anything else works."""
-        if self._in_flight <= 1:
+        if self._calling.count <= 1:
             self._shut_down()
         self._status = status
         log.warning("NVIDIA driver: %s", status.text)
-
-    @contextmanager
-    def _calling(self) -> Iterator[None]:
-        with self._count_lock:
-            self._in_flight += 1
-        try:
-            yield
-        finally:
-            with self._count_lock:
-                self._in_flight -= 1
 
     # -- devices ----------------------------------------------------------------------------------
 

@@ -13,29 +13,37 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from ..domain.telemetry import ProcessUse
 from .nvml_errors import NOT_SUPPORTED, code_of
 
-__all__ = ["Counters", "NvmlCalls", "Utilization"]
+__all__ = ["Counters", "NvmlCalls", "Settled", "Utilization"]
 
 T = TypeVar("T")
 
 _MEMORY_V2 = 0x02000028
 _UTILIZATION_SAMPLES = 1
 _SM_CLOCK = 1
+_UNSIGNED = 1
+#: types of eight bytes without a sign
+_LONG = (2, 3)
+#: NVML says "not available" by the largest number there is
+_NO_MEMORY = 1 << 63
 _NOT_SUPPORTED, _NOT_FOUND, _INSUFFICIENT_SIZE = 3, 6, 7
 _ALL_LINKS = 0xFFFFFFFF
 #: power now (mW), energy (mJ), PCIe sent and received (bytes), NVLink sent and received (KiB), double bit ECC errors
 _FIELDS = ((186, 0), (83, 0), (197, 0), (198, 0), (138, _ALL_LINKS), (139, _ALL_LINKS), (4, 0))
 _FIELD_ROWS = struct.Struct("=" + "IIqqIIQ" * len(_FIELDS))
+#: NVML's structures: memory (version, total, reserved, free, used), a process (id, memory, instances), what a process
+#: used (time, id, percents) and the list of those (version, count, since, address)
+_MEMORY = struct.Struct("=IxxxxQQQQ")
+_PROCESS = struct.Struct("=IxxxxQII")
+_USE = struct.Struct("=QIIIIIIIxxxx")
+_USES_INFO = struct.Struct("=IIQQ")
 #: the driver keeps about 20 s of samples, at most 6 a second
 _SAMPLES = 256
 _PROCESSES = 64
-_MIB = 1 << 20
 
 #: bits of the clocks' event reasons that slow a GPU down, with their names in `Sample.throttle_reasons`
 _THROTTLE = (
@@ -48,8 +56,7 @@ _THROTTLE = (
 )
 
 
-@dataclass(frozen=True)
-class Utilization:
+class Utilization(NamedTuple):
     """What the driver has sampled since ``seen_us`` (its own microseconds) of the reading before, in percent."""
 
     mean_percent: float
@@ -57,8 +64,7 @@ class Utilization:
     seen_us: int
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(NamedTuple):
     """One batch of fields; counters run since the driver was loaded. None: not supported."""
 
     power_mw: int | None
@@ -70,39 +76,45 @@ class Counters:
     ecc_uncorrected_count: int | None
 
 
+class Settled(NamedTuple):
+    """`NvmlCalls.memory`, ``processes`` and ``process_utilization`` without the search for their spelling."""
+
+    memory: Callable[[Any], tuple[int, int]]
+    processes: Callable[[Any], list[tuple[int, int | None]]]
+    process_utilization: Callable[[Any, int], tuple[dict[int, float], int]]
+
+
 class _Buffers(threading.local):
-    """One set a thread; ``threading.local`` calls ``__init__`` in each."""
+    """One set a thread; ``threading.local`` calls ``__init__`` in each.
+
+    Plain bytes: to read a field of ``pynvml``'s own structures costs as much as a call of the driver.
+    """
 
     def __init__(self, nvml: Any) -> None:
-        self.memory = nvml.c_nvmlMemory_v2_t()
-        self.memory_ref = ctypes.byref(self.memory)
-        self.samples = (nvml.c_nvmlSample_t * _SAMPLES)()
-        self.sample_words = memoryview(self.samples).cast("B").cast("Q")
+        self.memory = ctypes.create_string_buffer(_MEMORY.size)
+        self.samples = ctypes.create_string_buffer(16 * _SAMPLES)
         self.kind = ctypes.c_uint()
         self.kind_ref = ctypes.byref(self.kind)
         self.count = ctypes.c_uint()
         self.count_ref = ctypes.byref(self.count)
-        self.fields = (nvml.c_nvmlFieldValue_t * len(_FIELDS))()
-        for slot, (number, scope) in zip(self.fields, _FIELDS, strict=True):
-            slot.fieldId, slot.scopeId = number, scope
-        self.temperature = nvml.c_nvmlTemperature_v1_t()
-        self.temperature.version = nvml.nvmlTemperature_v1
-        self.temperature_ref = ctypes.byref(self.temperature)
+        self.since = ctypes.c_ulonglong()
+        self.fields = ctypes.create_string_buffer(_FIELD_ROWS.size)
+        for number, (field, scope) in enumerate(_FIELDS):
+            struct.pack_into("=II", self.fields, 40 * number, field, scope)
+        self.temperature = (ctypes.c_int * 3)(nvml.nvmlTemperature_v1, 0, 0)
         self.number = ctypes.c_uint()
         self.number_ref = ctypes.byref(self.number)
         self.long = ctypes.c_ulonglong()
         self.long_ref = ctypes.byref(self.long)
-        self.resize(nvml, _PROCESSES)
+        self.version = nvml.ProcessesUtilizationInfo_v1
+        self.resize(_PROCESSES)
 
-    def resize(self, nvml: Any, count: int) -> None:
+    def resize(self, count: int) -> None:
         """Room for so many processes."""
         self.room = count
-        self.processes = (nvml.c_nvmlProcessInfo_v3_t * count)()
-        self.uses = (nvml.c_nvmlProcessUtilizationInfo_v1_t * count)()
-        self.uses_info = nvml.c_nvmlProcessesUtilizationInfo_v1_t()
-        self.uses_info.version = nvml.ProcessesUtilizationInfo_v1
-        self.uses_info.procUtilArray = self.uses
-        self.uses_ref = ctypes.byref(self.uses_info)
+        self.processes = ctypes.create_string_buffer(_PROCESS.size * count)
+        self.uses = ctypes.create_string_buffer(_USE.size * count)
+        self.uses_info = ctypes.create_string_buffer(_USES_INFO.size)
 
 
 class NvmlCalls:
@@ -151,10 +163,11 @@ class NvmlCalls:
                 unsupported.add("fields")
         if "fields" in unsupported:
             return Counters(self._power(handle, unsupported), None, None, None, None, None, None)
-        row = _FIELD_ROWS.unpack_from(fields)
-        power, energy, pcie_out, pcie_in, link_out, link_in, ecc = (
-            None if row[7 * i + 5] else _value(row[7 * i + 4], row[7 * i + 6]) for i in range(len(_FIELDS))
-        )
+        row = _FIELD_ROWS.unpack(fields)
+        power, energy, pcie_out, pcie_in, link_out, link_in, ecc = [
+            None if row[i + 5] else row[i + 6] if row[i + 4] in _LONG else _value(row[i + 4], row[i + 6])
+            for i in range(0, 7 * len(_FIELDS), 7)
+        ]
         if power is None:
             power = self._power(handle, unsupported)
         return Counters(
@@ -181,21 +194,31 @@ class NvmlCalls:
         bits = self._first("reasons", self._event_reasons, self._old_reasons, handle)
         return tuple(name for bit, name in _THROTTLE if bits & bit)
 
-    def processes(self, handle: Any, mig_uuid: str | None) -> tuple[ProcessUse, ...]:
-        """The processes that compute on a device or MIG device."""
-        return self._first("processes", self._processes_v3, self._processes_v2, handle, mig_uuid)
+    def processes(self, handle: Any) -> list[tuple[int, int | None]]:
+        """The processes that compute on a device or MIG device: id, and memory in bytes where that is told."""
+        return self._first("processes", self._processes_v3, self._processes_v2, handle)
 
     def process_utilization(self, handle: Any, since_us: int) -> tuple[dict[int, float], int]:
         """Percent by process id, and the newest time stamp (microseconds) to ask from the next time."""
         return self._first("process_utilization", self._uses, self._old_uses, handle, since_us)
 
+    def settled(self) -> Settled:
+        """The spellings that this driver has, for who calls often."""
+        old = self._spelling
+        return Settled(
+            self._memory_v1 if old.get("memory") else self._memory_v2,
+            self._processes_v2 if old.get("processes") else self._processes_v3,
+            self._old_uses if old.get("process_utilization") else self._uses,
+        )
+
     # -- the spellings ----------------------------------------------------------------------------
 
     def _memory_v2(self, handle: Any) -> tuple[int, int]:
         memory = self._buffers.memory
-        memory.version = _MEMORY_V2
-        self._call("nvmlDeviceGetMemoryInfo_v2", handle, self._buffers.memory_ref)
-        return memory.used, memory.total
+        _MEMORY.pack_into(memory, 0, _MEMORY_V2, 0, 0, 0, 0)
+        self._call("nvmlDeviceGetMemoryInfo_v2", handle, memory)
+        _, total, _, _, used = _MEMORY.unpack(memory)
+        return used, total
 
     def _memory_v1(self, handle: Any) -> tuple[int, int]:
         found = self._nvml.nvmlDeviceGetMemoryInfo(handle)
@@ -203,31 +226,24 @@ class NvmlCalls:
 
     def _samples(self, handle: Any, since_us: int) -> Utilization | None:
         buffers = self._buffers
-        buffers.count.value = _SAMPLES
-        try:
-            self._call(
-                "nvmlDeviceGetSamples",
-                handle,
-                _UTILIZATION_SAMPLES,
-                ctypes.c_ulonglong(since_us),
-                buffers.kind_ref,
-                buffers.count_ref,
-                buffers.samples,
-            )
-        except self._nvml.NVMLError as error:
-            if code_of(error) == _NOT_FOUND:
-                return None
-            raise
-        count = min(buffers.count.value, _SAMPLES)
-        if not count:
+        count, kind, since = buffers.count, buffers.kind, buffers.since
+        count.value, since.value = _SAMPLES, since_us
+        function = self._bound("nvmlDeviceGetSamples")
+        code = function(handle, _UTILIZATION_SAMPLES, since, buffers.kind_ref, buffers.count_ref, buffers.samples)
+        if code == _NOT_FOUND:
             return None
-        words = buffers.sample_words
-        seen = max(words[0 : 2 * count : 2])
-        if seen <= since_us:
+        if code:
+            raise self._nvml.NVMLError(code)
+        row = struct.unpack_from(f"={2 * min(count.value, _SAMPLES)}Q", buffers.samples)
+        if not row:
             return None
-        kind = buffers.kind.value
-        values = [_value(kind, words[2 * i + 1]) for i in range(count) if words[2 * i] > since_us]
-        return Utilization(sum(values) / len(values), float(max(values)), seen)
+        times, values = row[0::2], row[1::2]
+        seen_us = max(times)
+        if seen_us <= since_us:
+            return None
+        if kind.value != _UNSIGNED or min(times) <= since_us:
+            values = tuple(_value(kind.value, v) for at, v in zip(times, values, strict=True) if at > since_us)
+        return Utilization(sum(values) / len(values), float(max(values)), seen_us)
 
     def _power(self, handle: Any, unsupported: set[str]) -> int | None:
         if "power" in unsupported:
@@ -241,8 +257,8 @@ class NvmlCalls:
             return None
 
     def _temperature_v(self, handle: Any) -> int:
-        self._call("nvmlDeviceGetTemperatureV", handle, self._buffers.temperature_ref)
-        return int(self._buffers.temperature.temperature)
+        self._call("nvmlDeviceGetTemperatureV", handle, self._buffers.temperature)
+        return self._buffers.temperature[2]
 
     def _temperature_old(self, handle: Any) -> int:
         return int(self._nvml.nvmlDeviceGetTemperature(handle, 0))
@@ -255,41 +271,46 @@ class NvmlCalls:
         self._call("nvmlDeviceGetCurrentClocksThrottleReasons", handle, self._buffers.long_ref)
         return self._buffers.long.value
 
-    def _processes_v3(self, handle: Any, mig_uuid: str | None) -> tuple[ProcessUse, ...]:
-        return self._running("nvmlDeviceGetComputeRunningProcesses_v3", handle, mig_uuid)
+    def _processes_v3(self, handle: Any) -> list[tuple[int, int | None]]:
+        return self._running("nvmlDeviceGetComputeRunningProcesses_v3", handle)
 
-    def _processes_v2(self, handle: Any, mig_uuid: str | None) -> tuple[ProcessUse, ...]:
-        return self._running("nvmlDeviceGetComputeRunningProcesses_v2", handle, mig_uuid)
+    def _processes_v2(self, handle: Any) -> list[tuple[int, int | None]]:
+        return self._running("nvmlDeviceGetComputeRunningProcesses_v2", handle)
 
-    def _running(self, name: str, handle: Any, mig_uuid: str | None) -> tuple[ProcessUse, ...]:
+    def _running(self, name: str, handle: Any) -> list[tuple[int, int | None]]:
         buffers = self._buffers
+        function = self._bound(name)
         while True:
             buffers.count.value = buffers.room
-            try:
-                self._call(name, handle, buffers.count_ref, buffers.processes)
-            except self._nvml.NVMLError as error:
-                if code_of(error) != _INSUFFICIENT_SIZE:
-                    raise
-                buffers.resize(self._nvml, 2 * max(buffers.room, buffers.count.value))
+            code = function(handle, buffers.count_ref, buffers.processes)
+            count = buffers.count.value
+            if code == _INSUFFICIENT_SIZE:
+                buffers.resize(2 * max(buffers.room, count))
                 continue
-            found = buffers.processes[: buffers.count.value]
-            return tuple(ProcessUse(p.pid, _bytes_or_none(p.usedGpuMemory), mig_uuid) for p in found)
+            if code:
+                raise self._nvml.NVMLError(code)
+            unpack, processes = _PROCESS.unpack_from, buffers.processes
+            rows = [unpack(processes, at) for at in range(0, count * _PROCESS.size, _PROCESS.size)]
+            return [(row[0], row[1] if row[1] < _NO_MEMORY else None) for row in rows]
 
     def _uses(self, handle: Any, since_us: int) -> tuple[dict[int, float], int]:
         buffers = self._buffers
+        function = self._bound("nvmlDeviceGetProcessesUtilizationInfo")
         while True:
             info = buffers.uses_info
-            info.processSamplesCount, info.lastSeenTimeStamp = buffers.room, since_us
-            try:
-                self._call("nvmlDeviceGetProcessesUtilizationInfo", handle, buffers.uses_ref)
-            except self._nvml.NVMLError as error:
-                if code_of(error) == _NOT_FOUND:
-                    return {}, since_us
-                if code_of(error) != _INSUFFICIENT_SIZE:
-                    raise
-                buffers.resize(self._nvml, 2 * max(buffers.room, info.processSamplesCount))
+            _USES_INFO.pack_into(info, 0, buffers.version, buffers.room, since_us, ctypes.addressof(buffers.uses))
+            code = function(handle, info)
+            if code == _NOT_FOUND:
+                return {}, since_us
+            count = _USES_INFO.unpack(info)[1]
+            if code == _INSUFFICIENT_SIZE:
+                buffers.resize(2 * max(buffers.room, count))
                 continue
-            return _by_pid(buffers.uses[: info.processSamplesCount], since_us)
+            if code:
+                raise self._nvml.NVMLError(code)
+            unpack, uses = _USE.unpack_from, buffers.uses
+            rows = [unpack(uses, at) for at in range(0, count * _USE.size, _USE.size)]
+            return _by_pid([(row[0], row[1], row[2]) for row in rows], since_us)
 
     def _old_uses(self, handle: Any, since_us: int) -> tuple[dict[int, float], int]:
         try:
@@ -298,15 +319,18 @@ class NvmlCalls:
             if code_of(error) == _NOT_FOUND:
                 return {}, since_us
             raise
-        return _by_pid(found, since_us)
+        return _by_pid([(u.timeStamp, u.pid, u.smUtil) for u in found], since_us)
 
     # -- calling ----------------------------------------------------------------------------------
 
-    def _call(self, name: str, *args: Any) -> None:
+    def _bound(self, name: str) -> Callable[..., int]:
         function = self._functions.get(name)
         if function is None:
             function = self._functions[name] = self._nvml._nvmlGetFunctionPointer(name)
-        code = function(*args)
+        return function
+
+    def _call(self, name: str, *args: Any) -> None:
+        code = self._bound(name)(*args)
         if code:
             raise self._nvml.NVMLError(code)
 
@@ -337,17 +361,13 @@ def _value(kind: int, raw: int) -> Any:
     return (low - (1 << 32) if low >> 31 else low) if kind == 5 else raw & 0xFFFF
 
 
-def _by_pid(found: Any, since_us: int) -> tuple[dict[int, float], int]:
+def _by_pid(found: Sequence[tuple[int, int, int]], since_us: int) -> tuple[dict[int, float], int]:
+    """Percent by process id of (time, id, percent), and the newest time."""
     out: dict[int, float] = {}
     newest = since_us
-    for use in found:
+    for at, pid, percent in found:
         # Drivers have been seen to leave rubbish in slots that they do not fill.
-        pid, percent = use.pid, use.smUtil
         if pid and 0 <= percent <= 100:
             out[pid] = max(out.get(pid, 0.0), float(percent))
-            newest = max(newest, use.timeStamp)
+            newest = max(newest, at)
     return out, newest
-
-
-def _bytes_or_none(value: int | None) -> int | None:
-    return None if value is None or value >= 2**63 else int(value)

@@ -8,12 +8,12 @@ after a pause, all of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..domain.telemetry import DeviceInfo, MigInfo, ProcessUse, Sample
-from .nvml_calls import Counters, NvmlCalls, Utilization
+from .nvml_calls import Counters, NvmlCalls, Settled, Utilization
 from .nvml_errors import LOST, REOPEN
 from .nvml_gpm import Activity, Gpm
 from .pids import visible
@@ -41,6 +41,15 @@ class Mig:
     unsupported: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a device does not tell, as long as it tells the rest: which counters, and why what is missing."""
+
+    absent: tuple[bool, ...]
+    missing: tuple[tuple[str, str], ...]
+    calls: Settled
+
+
 @dataclass
 class Device:
     """A device with what is remembered from one reading to the next."""
@@ -60,6 +69,8 @@ class Device:
     counters: Counters | None = None
     slow: dict[str, tuple[Any, str | None]] = field(default_factory=dict)
     xid: tuple[int, float] | None = None
+    #: set after a close look at a device of which nothing has to be looked at closely
+    settled: Known | None = None
 
 
 class Sampling:
@@ -88,8 +99,66 @@ class Sampling:
 
     def sample(self, device: Device) -> tuple[Sample, ...]:
         """The device, then each of its MIG devices. Raises what is about the whole device."""
+        own = self._quick(device)
+        if own is not None:
+            return (own,)
         migs = tuple([self._sample_mig(device, mig) for mig in device.migs])
         return (self._sample_device(device, migs), *migs)
+
+    def _quick(self, device: Device) -> Sample | None:
+        """The reading of a device that tells what it told the last time; None where it has to be looked at closely.
+
+        This is most of what the sampler costs, so it is written out in one piece.
+        """
+        known, before, last, slow = device.settled, device.counters, device.utilization, device.slow
+        now = time.monotonic()
+        seconds = now - device.read_at
+        if known is None or before is None or last is None or seconds > STALE_S or seconds <= 0.0:
+            return None
+        handle, calls = device.handle, self._calls
+        turn = device.turn % TURNS
+        try:
+            utilization = calls.utilization(handle, last.seen_us, device.unsupported)
+            used, total = known.calls.memory(handle)
+            counters = calls.counters(handle, device.unsupported)
+            if turn < len(_SLOW):
+                slow[_SLOW[turn]] = (self._slow[_SLOW[turn]](handle), None)
+            rows = visible(known.calls.processes(handle), self._host_pids)
+            found = known.calls.process_utilization(handle, device.uses_seen_us) if rows else None
+        except Exception:
+            # What it is the close look says.
+            return None
+        if rows is None or tuple([c is None for c in counters]) != known.absent:
+            return None
+        utilization = device.utilization = last if utilization is None else utilization
+        tx, rx, link_tx, link_rx = _rates(before, counters, seconds)
+        if (tx is None, rx is None, link_tx is None, link_rx is None) != known.absent[2:6]:
+            # A counter has begun anew: the close look says so.
+            return None
+        device.counters, device.read_at, device.turn = counters, now, device.turn + 1
+        xid, xid_at = device.xid or (None, None)
+        return Sample(
+            uuid=device.info.uuid,
+            taken_at=self._now(),
+            utilization_percent=utilization.mean_percent,
+            memory_used_bytes=used,
+            memory_total_bytes=total,
+            power_mw=counters.power_mw,
+            energy_mj=counters.energy_mj,
+            temperature_c=slow["temperature"][0],
+            sm_clock_mhz=slow["clock"][0],
+            utilization_percent_max=utilization.max_percent,
+            throttle_reasons=slow["reasons"][0],
+            pcie_tx_bytes_per_s=tx,
+            pcie_rx_bytes_per_s=rx,
+            nvlink_tx_bytes_per_s=link_tx,
+            nvlink_rx_bytes_per_s=link_rx,
+            ecc_uncorrected_count=counters.ecc_uncorrected_count,
+            last_xid=xid,
+            last_xid_at=xid_at,
+            processes=self._with_use(device, rows, found) if found is not None else (),
+            missing=known.missing,
+        )
 
     def _sample_device(self, device: Device, migs: Sequence[Sample]) -> Sample:
         handle, calls = device.handle, self._calls
@@ -105,9 +174,11 @@ class Sampling:
         if device.info.mig_enabled:
             processes = of_migs(migs, reading.missing)
         else:
-            processes = self._processes(reading, handle, None)
-            if processes:
-                processes = self._with_use(reading, device, processes)
+            rows = self._rows(reading, handle)
+            processes = None if rows is None else tuple([ProcessUse(*row) for row in rows])
+            found = reading.of("uses", calls.process_utilization, handle, device.uses_seen_us) if rows else None
+            if rows and found is not None:
+                processes = self._with_use(device, rows, found)
         device.counters, device.read_at, device.turn = counters, now, device.turn + 1
         missing = reading.missing
         if counters is not None:
@@ -120,6 +191,7 @@ class Sampling:
             utilization = Utilization(activity.time_percent, activity.time_percent, 0)
             del missing["utilization_percent"], missing["utilization_percent_max"]
         slow = device.slow
+        device.settled = _settled(device, counters, utilization, missing, calls)
         return Sample(
             uuid=device.info.uuid,
             taken_at=self._now(),
@@ -158,6 +230,7 @@ class Sampling:
                 reading.missing.setdefault("sm_activity_percent", "not_yet")
         else:
             reading.missing["sm_activity_percent"] = "not_supported"
+        rows = self._rows(reading, mig.handle)
         busy = None if utilization is None else utilization.mean_percent
         if busy is None and activity is not None and activity.time_percent is not None:
             busy = activity.time_percent
@@ -170,7 +243,7 @@ class Sampling:
             sm_activity_percent=None if activity is None else activity.sm_percent,
             memory_used_bytes=used,
             memory_total_bytes=total,
-            processes=self._processes(reading, mig.handle, mig.info.uuid),
+            processes=None if rows is None else tuple([ProcessUse(*row, mig.info.uuid) for row in rows]),
             missing=tuple(reading.missing.items()),
         )
 
@@ -205,27 +278,43 @@ class Sampling:
         found: Activity | None = reading.of("activity", self._gpm.activity, uuid, device.handle, instance)
         return found
 
-    def _with_use(self, reading: Reading, device: Device, processes: tuple[ProcessUse, ...]) -> tuple[ProcessUse, ...]:
-        found = reading.of("uses", self._calls.process_utilization, device.handle, device.uses_seen_us)
-        if found is None:
-            return processes
+    def _with_use(
+        self, device: Device, rows: Sequence[tuple[int, int | None]], found: tuple[dict[int, float], int]
+    ) -> tuple[ProcessUse, ...]:
         percent, seen_us = found
         now = time.monotonic()
         if seen_us > device.uses_seen_us:
             device.uses, device.uses_seen_us, device.uses_at = percent, seen_us, now
         elif now - device.uses_at > USES_KEPT_S:
             device.uses = {}
+        uses = device.uses
         # The driver tells only of those that computed.
-        return tuple([ProcessUse(p.pid, p.memory_bytes, None, device.uses.get(p.pid, 0.0)) for p in processes])
+        return tuple([ProcessUse(pid, memory, None, uses.get(pid, 0.0)) for pid, memory in rows])
 
-    def _processes(self, reading: Reading, handle: Any, mig_uuid: str | None) -> tuple[ProcessUse, ...] | None:
-        found = reading.of("processes", self._calls.processes, handle, mig_uuid)
+    def _rows(self, reading: Reading, handle: Any) -> list[tuple[int, int | None]] | None:
+        found = reading.of("processes", self._calls.processes, handle)
         if found is None:
             return None
         seen = visible(found, self._host_pids)
         if seen is None:
             reading.missing["processes"] = "not_visible"
         return seen
+
+
+def _settled(
+    device: Device,
+    counters: Counters | None,
+    utilization: Utilization | None,
+    missing: Mapping[str, str],
+    calls: NvmlCalls,
+) -> Known | None:
+    plain = not device.gpm and not device.info.mig_enabled and counters is not None and utilization is not None
+    told = all(device.slow[what][1] is None for what in _SLOW)
+    if not plain or not told or counters is None or {"not_yet", "not_visible"} & set(missing.values()):
+        return None
+    if missing.keys() & {"processes", "memory_used_bytes"}:
+        return None
+    return Known(tuple([c is None for c in counters]), tuple(missing.items()), calls.settled())
 
 
 _RATES = ("pcie_tx_bytes", "pcie_rx_bytes", "nvlink_tx_bytes", "nvlink_rx_bytes")

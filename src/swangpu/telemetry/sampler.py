@@ -276,7 +276,7 @@ class Sampler:
                 power_mw=sample.power_mw,
                 temperature_c=sample.temperature_c,
                 sm_activity_percent=sample.sm_activity_percent,
-                missing=dict(sample.missing),
+                missing=sample.missing,
             )
         with self._wake:
             subscribers = tuple(self._subscribers)
