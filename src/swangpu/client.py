@@ -152,9 +152,11 @@ class Client:
         count: int | None = None,
         kind: str | None = None,
         duration_s: float | None = None,
+        path: str | None = None,
     ) -> wire.Offers:
-        """Ranked answer to "where can I get this?"."""
+        """Ranked answer to "where can I get this?"; for the notebook at ``path``, with advice where less would do."""
         query = {"memory_bytes": memory_bytes, "flavor": flavor, "count": count, "kind": kind, "duration_s": duration_s}
+        query["path"] = path
         return self._call("GET", "/offers", wire.Offers, query=query)
 
     def pools(self) -> wire.Pools:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from live_kernel import LiveKernel as Notebook
 from server_process import ServerProcess, eventually
 from system.driving import Cell, LiveKernel, all_given_back, live_sessions
 
@@ -188,3 +189,71 @@ def test_profiles_survive_a_restart_of_the_server(tmp_path: Path) -> None:
     finally:
         server.stop()
         server.kill_agents()
+
+
+def test_a_smaller_share_is_advised_after_three_runs(live: ServerProcess) -> None:
+    notebook = Notebook(live, "fit.ipynb")
+    session = live.call("POST", "/sessions", {"flavor": WHOLE}).json()
+    answer = live.call("POST", f"/sessions/{session['id']}/attach", {"path": "fit.ipynb", "carry": "none"})
+    assert answer.status_code == 200, answer.text
+
+    def advice(**query: Any) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = live.call("GET", "/offers", params=query).json()["advice"]
+        return found
+
+    try:
+        for run, peak in enumerate((3.1e9, 2.0e9, 2.5e9)):
+            assert advice(path="fit.ipynb", memory_bytes=30e9) is None, f"after {run} runs nothing is certain"
+            ended_at = live.call("GET", "/offers").json()["as_of"]
+            cell = {"started_at": ended_at - 0.5, "ended_at": ended_at, "run_id": f"r{run}", "kernel_id": notebook.id}
+            cell |= {
+                "every_cell": True,
+                "allocators": ["torch"],
+                "allocator_peak_bytes": 1,
+                "run_peak_bytes": int(peak),
+            }
+            answer = live.call("POST", f"/sessions/{session['id']}/profiles", cell)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["path"] == "fit.ipynb"
+        said = advice(path="fit.ipynb", memory_bytes=30e9)
+        assert said is not None
+        assert said["code"] == "smaller_fits"
+        assert said["params"]["flavor"] == "a100-40gb/1g.5gb"
+        assert said["text"].startswith("The last 3 profiled runs of fit.ipynb peaked at 3.1 GB: ")
+        assert advice(kernel_id=notebook.id) == said
+        assert advice(path="fit.ipynb", flavor=WHOLE) == said
+        assert advice(path="fit.ipynb", memory_bytes=4e9) is None, "it asks for no more than that"
+        assert advice(path="other.ipynb", memory_bytes=30e9) is None
+        assert said["text"] in notebook.run("%gpu")
+    finally:
+        live.call("DELETE", f"/sessions/{session['id']}?undo=false")
+    all_given_back(live)
+    assert "peaked at 3.1 GB" in notebook.run("%gpu get 30GB")
+    notebook.run("%gpu release --drop")
+    all_given_back(live)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ({"ended_at": 1.0}, 400, "bad_times"),
+        ({"ended_at": 9e10}, 400, "bad_times"),
+        ({"run_id": ""}, 400, None),
+        ({"busy_percent": 3}, 400, "unknown_field"),
+    ],
+)
+def test_what_cannot_have_been_is_refused(
+    live: ServerProcess, change: dict[str, Any], status: int, code: str | None
+) -> None:
+    session = live.call("POST", "/sessions", {"flavor": WHOLE}).json()
+    try:
+        now = session["created_at"]
+        cell = {"started_at": now - 1, "ended_at": now, "run_id": "r", **change}
+        answer = live.call("POST", f"/sessions/{session['id']}/profiles", cell)
+        assert answer.status_code == status, answer.text
+        assert code is None or answer.json()["code"] == code
+        if "ended_at" in change:
+            unheld = live.call("POST", f"/sessions/{session['id']}/look", {})
+            assert (unheld.status_code, unheld.json()["code"]) == (409, "not_active")
+    finally:
+        live.call("DELETE", f"/sessions/{session['id']}?undo=false")

@@ -15,6 +15,7 @@ from ..runtime import Runtime
 from . import views
 from .context import ApiContext
 from .inputs import check_attach, request_of
+from .profiling import advice_for
 from .process_views import processes
 
 __all__ = ["Call"]
@@ -68,7 +69,7 @@ async def get_offers(call: Call) -> wire.Offers:
     if request.kind.value not in runtime.broker.state.policy.hosted_kinds:
         found = []
     await _record_look(call, request)
-    return wire.Offers(items=found, as_of=runtime.now())
+    return wire.Offers(items=found, as_of=runtime.now(), advice=await advice_for(call, request))
 
 
 async def _record_look(call: Call, request: Request) -> None:

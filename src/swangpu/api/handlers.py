@@ -139,7 +139,8 @@ class ApiMixin(Base):
         elif "path" in query and "kernel_id" not in query:
             kernel_id = await at(query["path"])
             if kernel_id is not None:
-                return self.request.body, urlencode({"kernel_id": kernel_id})
+                rest = {name: value for name, value in query.items() if name != "path"}
+                return self.request.body, urlencode({**rest, "kernel_id": kernel_id})
         return self.request.body, self.request.query
 
     def _body(self, route: Route) -> Any:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+import posixpath
 from typing import TYPE_CHECKING
 
 from .. import wire
+from ..broker.rightsize import RUNS_LOOKED_AT, Choice, advise
 from ..broker.state import BrokerState
 from ..domain.devices import ShareKind
 from ..domain.records import ProfileRecord
-from ..domain.sessions import Session, SessionState
-from ..errors import BadInput, Conflict
+from ..domain.sessions import Request, Session, SessionState
+from ..errors import BadInput, Conflict, SwanGpuError
 from ..telemetry.profile import LAG_S, CellProfile, from_series, profile_of, verdict
-from .views import reason_view
+from .views import offers, reason_view
 
 if TYPE_CHECKING:
     from .calls import Call
 
-__all__ = ["get_profiles", "post_look", "post_profile"]
+__all__ = ["advice_for", "get_profiles", "post_look", "post_profile"]
 
 #: how long the answer waits for the reading that tells of the cell's end, in seconds
 WAIT_S = LAG_S + 1.5
@@ -61,6 +63,33 @@ async def get_profiles(call: Call) -> wire.Profiles:
     session, runtime = call.session(), call.runtime
     found = await runtime.profiles(session.id)
     return wire.Profiles(items=[_view(runtime.broker.state, one) for one in found], as_of=runtime.now())
+
+
+async def advice_for(call: Call, request: Request) -> wire.ReasonView | None:
+    """Whether less than what is asked for would do for a notebook, by what its last runs needed."""
+    runtime, query = call.runtime, call.query
+    kernels = runtime.kernels.kernels() if runtime.kernels is not None else ()
+    path = query.get("path") or next((k.path for k in kernels if k.kernel_id == query.get("kernel_id")), None)
+    if path is None or request.count != 1:
+        return None
+    try:
+        runs = await runtime.run_peaks(call.user, path, RUNS_LOOKED_AT)
+    except SwanGpuError:
+        return None  # without advice an offer is as good
+    state = runtime.broker.state
+    anything = Request(kind=request.kind, memory_bytes=0, duration_s=request.duration_s)
+    found = offers(state, anything, call.context.known(runtime)) if runs else []
+    choices = [
+        Choice(o.title, o.flavor, o.memory_bytes, o.free)
+        for o in found
+        # in a time-slice nobody's memory is safe, and what others wait for is not free
+        if _kind(state, o.pool, o.flavor) is not ShareKind.TIME_SLICE
+        and o.estimate is not None
+        and o.estimate.p90_s <= 0
+    ]
+    asked = next((o.memory_bytes for o in found if o.flavor == request.flavor), request.memory_bytes or None)
+    said = advise(runs, choices, asked, posixpath.basename(path))
+    return reason_view(said) if said is not None else None
 
 
 def _measured(call: Call, session: Session, start: float, end: float) -> CellProfile:

@@ -62,12 +62,18 @@ _UNDO = Parameter(
 )
 _KINDS = ("kernel", "cluster", "job", "server")
 
+_KERNEL = (
+    Parameter("kernel_id", str, "A kernel's id."),
+    Parameter("path", str, "A notebook's path."),
+)
 _OFFERS = (
     _MEMORY,
     Parameter("flavor", str, "One flavor only."),
     Parameter("count", int, "Shares that are needed.", 1, 512),
     Parameter("kind", str, "What they are for.", choices=_KINDS),
     Parameter("duration_s", float, "For how long, in seconds.", 60, 2_678_400),
+    # for whose notebook: its last runs may tell that less would do
+    *_KERNEL,
 )
 _HISTORY = (
     Parameter("device", str, "UUID of a device or MIG device."),
@@ -85,10 +91,6 @@ _STREAM = (
         "Tell telemetry as changes of what was told before, where that is less.",
         choices=("true", "false"),
     ),
-)
-_KERNEL = (
-    Parameter("kernel_id", str, "A kernel's id."),
-    Parameter("path", str, "A notebook's path."),
 )
 
 _CHANGE = (404, 409)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,8 @@ class GpuMagics(Magics):
             found = stack.warning(stack.look())
             if found is not None:
                 view.add("line", found["text"])
-        return view.extend(render.offers(api.offers()))
+        items, advice = _offers(api)
+        return view.extend(render.offers(items)).extend(advice)
 
     def _mine(self, api: Api, command: Command) -> render.View:
         live = [one for one in api.sessions() if one["state"] != "ended"]
@@ -101,7 +103,13 @@ class GpuMagics(Magics):
     # -- changing ---------------------------------------------------------------------------------
 
     def _get(self, api: Api, command: Command) -> render.View | None:
-        return self.getter.get(api, command, self._own(api.sessions()))
+        mine = self._own(api.sessions())
+        if mine is None and command.wants_something and command.count == 1:
+            with contextlib.suppress(ApiError):
+                advice = _offers(api, memory_bytes=command.memory_bytes, flavor=command.flavor)[1]
+                if advice.text:
+                    show(advice)
+        return self.getter.get(api, command, mine)
 
     def _extend(self, api: Api, command: Command) -> render.View:
         session, view = self._chosen(api, command)
@@ -204,6 +212,17 @@ class GpuMagics(Magics):
         if live:
             view.add("hint", f"To mean one of these, name it: `%gpu {command.verb} {live[0]['id'][:6]}`")
         return None, view
+
+
+def _offers(api: Api, **wanted: Any) -> tuple[list[Json], render.View]:
+    """What can be had, and whether less would do for this notebook."""
+    answer = api.call("GET", "/offers", query={**wanted, "kernel_id": hold.this_kernel()})
+    items, advice = answer.get("items"), _json(answer.get("advice"))
+    view = render.View()
+    if advice is not None:
+        flavor = (advice.get("params") or {}).get("flavor")
+        view.add("line", str(advice.get("text", ""))).add("hint", f"`%gpu get {flavor}`" if flavor else "")
+    return (items if isinstance(items, list) else []), view
 
 
 def _sample(api: Api, session: Json) -> Json | None:
