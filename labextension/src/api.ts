@@ -3,11 +3,13 @@ import { ServerConnection } from '@jupyterlab/services';
 
 import type {
   AttachRequest,
+  Devices,
   Explanation,
   History,
   KernelPreview,
   Offers,
   Pools,
+  Processes,
   Problem,
   SessionRequest,
   Sessions,
@@ -41,6 +43,14 @@ export class Api {
   offers(memoryBytes: number, durationS: number): Promise<Offers> {
     const query = { memory_bytes: String(memoryBytes), duration_s: String(durationS), kind: 'kernel' };
     return this.call('GET', `offers${URLExt.objectToQueryString(query)}`);
+  }
+
+  devices(): Promise<Devices> {
+    return this.call('GET', 'devices');
+  }
+
+  processes(): Promise<Processes> {
+    return this.call('GET', 'processes');
   }
 
   pools(): Promise<Pools> {
@@ -93,8 +103,20 @@ export class Api {
     return this.call('GET', `history${URLExt.objectToQueryString(query)}`);
   }
 
+  /** What a device, a MIG device or a session did between two times. */
+  past(
+    subject: { device: string } | { session: string },
+    from: number,
+    to: number,
+    points: number,
+    signal: AbortSignal
+  ): Promise<History> {
+    const query = { ...subject, from: String(from), to: String(to), points: String(points) };
+    return this.call('GET', `history${URLExt.objectToQueryString(query)}`, undefined, undefined, signal);
+  }
+
   streamUrl(topics: readonly string[]): string {
-    const url = this.url(`stream${URLExt.objectToQueryString({ topics: topics.join(',') })}`);
+    const url = this.url(`stream${URLExt.objectToQueryString({ topics: topics.join(','), changes: 'true' })}`);
     const elsewhere = new URL(url, window.location.href).origin !== window.location.origin;
     // Cookies do not reach another origin; on our own the token stays out of addresses and logs.
     return elsewhere && this.settings.token ? `${url}&token=${encodeURIComponent(this.settings.token)}` : url;
@@ -113,9 +135,18 @@ export class Api {
     return URLExt.join(this.settings.baseUrl, BASE, path);
   }
 
-  private async call<T>(method: string, path: string, body?: object, headers?: Record<string, string>): Promise<T> {
+  private async call<T>(
+    method: string,
+    path: string,
+    body?: object,
+    headers?: Record<string, string>,
+    signal?: AbortSignal
+  ): Promise<T> {
     // Jupyter's "no-store" would add a time stamp to the query, which the API refuses as an unknown parameter.
     const init: RequestInit = { method, cache: 'no-cache', headers: { Accept: 'application/json', ...headers } };
+    if (signal) {
+      init.signal = signal;
+    }
     if (body) {
       init.body = JSON.stringify(body);
       init.headers = { Accept: 'application/json', 'Content-Type': 'application/json', ...headers };

@@ -1,5 +1,6 @@
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
+import { ILauncher } from '@jupyterlab/launcher';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
@@ -10,6 +11,7 @@ import { Api } from './api';
 import { addCommands } from './commands';
 import type { Tools } from './components/context';
 import { Model } from './model';
+import { addMonitor } from './openmonitor';
 import { Notebooks } from './notebooks';
 import { Notifier } from './notify';
 import { Offering } from './offering';
@@ -35,7 +37,8 @@ function activate(
   palette: ICommandPalette | null,
   statusBar: IStatusBar | null,
   registry: ISettingRegistry | null,
-  restorer: ILayoutRestorer | null
+  restorer: ILayoutRestorer | null,
+  launcher: ILauncher | null
 ): IGpuSessions {
   const { serviceManager, shell, commands } = app;
   const words = new Words(translator.load(TRANSLATION_DOMAIN), localeOf(translator));
@@ -53,7 +56,8 @@ function activate(
     actions,
     words,
     pathOf: session => notebooks.pathOfSession(session),
-    openNotebook: path => void commands.execute('docmanager:open', { path })
+    openNotebook: path => void commands.execute('docmanager:open', { path }),
+    openMonitor: () => void commands.execute(CommandIDs.monitor)
   };
 
   const stream = new SharedStream({
@@ -62,8 +66,18 @@ function activate(
     onEvent: (type, data) => model.hear(type, data),
     onLink: link => model.set({ link })
   });
+  // Live numbers are asked for while the panel or the Monitor is in sight.
+  const lookers = new Set<string>();
+  const look = (who: string, seen: boolean): void => {
+    if (seen) {
+      lookers.add(who);
+    } else {
+      lookers.delete(who);
+    }
+    stream.look(lookers.has('monitor') ? 'devices' : lookers.size > 0 ? 'sessions' : 'nothing');
+  };
   const panel = new GpuPanel(tools, seen => {
-    stream.look(seen);
+    look('panel', seen);
     offering.see(seen);
   });
   shell.add(panel, 'left', { rank: RANK, type: 'GPUs' });
@@ -75,6 +89,18 @@ function activate(
     const path = session ? notebooks.pathOfSession(session) : null;
     if (notice.code === 'lease_ends' && settings.saveBeforeEnd && path !== null) {
       void notebooks.save([path]);
+    }
+  });
+  addMonitor({
+    app,
+    restorer,
+    launcher,
+    options: {
+      api,
+      model,
+      words,
+      pathOf: session => notebooks.pathOfSession(session),
+      onSight: seen => look('monitor', seen)
     }
   });
   addCommands({ app, palette, panel, model, actions, words });
@@ -101,7 +127,7 @@ const plugin: JupyterFrontEndPlugin<IGpuSessions> = {
   autoStart: true,
   provides: IGpuSessions,
   requires: [ITranslator],
-  optional: [INotebookTracker, ICommandPalette, IStatusBar, ISettingRegistry, ILayoutRestorer],
+  optional: [INotebookTracker, ICommandPalette, IStatusBar, ISettingRegistry, ILayoutRestorer, ILauncher],
   activate
 };
 

@@ -102,6 +102,7 @@ export class Model implements IDisposable {
   private current = START;
   private readonly listeners = new Set<() => void>();
   private readonly noticeListeners = new Set<(notice: Notice) => void>();
+  private readonly telemetryListeners = new Set<(event: TelemetryEvent) => void>();
   private readonly seen = new Set<string>();
   private readonly endedAt = new Map<string, number>();
 
@@ -116,6 +117,7 @@ export class Model implements IDisposable {
   dispose(): void {
     this.listeners.clear();
     this.noticeListeners.clear();
+    this.telemetryListeners.clear();
     this.current = START;
   }
 
@@ -128,6 +130,12 @@ export class Model implements IDisposable {
 
   onNotice(listener: (notice: Notice) => void): void {
     this.noticeListeners.add(listener);
+  }
+
+  /** Readings of all devices: too many, too often, for a state that everything is drawn from. */
+  onTelemetry(listener: (event: TelemetryEvent) => void): () => void {
+    this.telemetryListeners.add(listener);
+    return () => this.telemetryListeners.delete(listener);
   }
 
   set(change: Partial<State>): void {
@@ -179,6 +187,7 @@ export class Model implements IDisposable {
           series[id] = extended(series[id] ?? EMPTY, sample);
         }
         this.set({ heardAt, samples: event.sessions, series, skew: event.as_of - heardAt });
+        this.telemetryListeners.forEach(listener => listener(event));
         break;
       }
       case 'notices': {

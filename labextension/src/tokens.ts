@@ -5,10 +5,12 @@ import type { SessionView } from './_wire';
 
 export const PLUGIN_ID = 'swangpu:plugin';
 export const PANEL_ID = 'swangpu-panel';
+export const MONITOR_ID = 'swangpu-monitor';
 export const TRANSLATION_DOMAIN = 'swangpu';
 
 export namespace CommandIDs {
   export const open = 'swangpu:open';
+  export const monitor = 'swangpu:monitor';
   export const get = 'swangpu:get';
   export const start = 'swangpu:start';
   export const extend = 'swangpu:extend';

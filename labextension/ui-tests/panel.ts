@@ -4,7 +4,7 @@ import { type APIRequestContext, expect, type Locator, type Page } from '@playwr
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-import type { Offers, Pools, Sessions, SessionView } from '../src/_wire';
+import type { Devices, Offers, Pools, Sessions, SessionView } from '../src/_wire';
 import { baseURL, results, token } from './environment';
 
 /** Where the pictures go: the README's come from here. */
@@ -104,6 +104,10 @@ export class Rest {
   async free(flavor: string): Promise<number> {
     const pools = (await this.call('GET', 'pools')) as Pools;
     return pools.items.flatMap(p => p.flavors).find(f => f.name === flavor)?.free ?? -1;
+  }
+
+  async devices(): Promise<Devices> {
+    return (await this.call('GET', 'devices')) as Devices;
   }
 
   async offers(memoryBytes: number): Promise<Offers> {

@@ -13,6 +13,7 @@ export interface Tools {
   /** The notebook of a session, by the name that it has now. */
   pathOf: (session: SessionView) => string | null;
   openNotebook: (path: string) => void;
+  openMonitor: () => void;
 }
 
 export const ToolsContext = createContext<Tools | null>(null);

@@ -82,7 +82,7 @@ function PoolView({ pool, alone }: { pool: Pool; alone: boolean }): JSX.Element 
 
 /** What there is, who computes, who only holds. */
 export function Site(): JSX.Element {
-  const { words } = useTools();
+  const { openMonitor, words } = useTools();
   const { heardAt, link, pools, simulated } = useModel();
   useNow(1000);
   const { format, trans } = words;
@@ -109,6 +109,7 @@ export function Site(): JSX.Element {
           </p>
         )}
         {pools?.map(pool => <PoolView key={pool.name} pool={pool} alone={pools.length === 1} />)}
+        <Link label={trans.__('Open Monitor')} about={trans.__('Open the GPU Monitor')} onClick={openMonitor} />
       </div>
     </Section>
   );
