@@ -27,6 +27,7 @@ MINIMUM = (3, 10)
 STAMPS = VENV / ".stamps"
 LABEXTENSION = ROOT / "labextension"
 BUILT = ROOT / "src" / "swangpu" / "labextension"
+CHARTS = ROOT / "src" / "swangpu" / "kernel_side" / "_charts" / "widget.js"
 LINKED = VENV / "share" / "jupyter" / "labextensions" / "swangpu"
 
 #: what builds the package and the labextension; Node comes from a wheel, so that nothing need be installed
@@ -161,7 +162,7 @@ def install_node_modules() -> None:
 
 def build_labextension() -> None:
     key = digest(LABEXTENSION / name for name in SOURCES)
-    if not is_done("labextension", key) or not (BUILT / "package.json").is_file():
+    if not (is_done("labextension", key) and (BUILT / "package.json").is_file() and CHARTS.is_file()):
         install_node_modules()
         say("Building the labextension ...")
         run(BIN / "npm", "run", "--silent", "build", cwd=LABEXTENSION)

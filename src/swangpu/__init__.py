@@ -8,6 +8,8 @@
     with swangpu.session(memory="10GB", duration="2h"):
         train()
 
+    swangpu.Monitor()
+
 Everything is loaded when it is used: importing swangpu costs nothing.
 """
 
@@ -18,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .monitor import Monitor
     from .python_api import last_profile, offers, session
 
 __all__ = [
+    "Monitor",
     "__version__",
     "last_profile",
     "load_ipython_extension",
@@ -49,4 +53,8 @@ def __getattr__(name: str) -> Any:
         from . import python_api
 
         return getattr(python_api, name)
+    if name == "Monitor":
+        from . import monitor
+
+        return monitor.Monitor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import discovery
 
-__all__ = ["Api", "ApiError", "find"]
+__all__ = ["Api", "ApiError", "events", "find"]
 
 Json = dict[str, Any]
 
@@ -20,6 +21,8 @@ Json = dict[str, Any]
 TIMEOUT_S = 10.0
 CLAIM_TIMEOUT_S = 90.0
 MAX_ANSWER_BYTES = 20_000_000
+#: the server's heartbeat comes every 5 s
+STREAM_TIMEOUT_S = 20.0
 
 
 class ApiError(Exception):
@@ -77,10 +80,7 @@ class Api:
         ------
         ApiError
         """
-        url = f"{self.base}{path}"
-        asked = {key: value for key, value in (query or {}).items() if value is not None}
-        if asked:
-            url += "?" + urllib.parse.urlencode(asked)
+        url = self._url(path, query)
         data = None if body is None else json.dumps(body).encode()
         if data is None and method == "POST":
             data = b"{}"
@@ -98,12 +98,7 @@ class Api:
             with error:
                 raise _refused(error.code, error.read(1_000_000)) from None
         except (OSError, ValueError, urllib.error.URLError) as error:
-            raise ApiError(
-                "The GPU service of this Jupyter server does not answer.",
-                "Is the server still running? Its log may say more.",
-                code="no_answer",
-                params={"why": type(getattr(error, "reason", error)).__name__},
-            ) from None
+            raise _no_answer(error) from None
         try:
             found = json.loads(content) if content else {}
         except ValueError:
@@ -115,6 +110,29 @@ class Api:
                 code="not_swangpu",
             )
         return found
+
+    def stream(self, topics: Iterable[str]) -> Iterator[tuple[str, Json]]:
+        """Events by name as they come, heartbeats too; ends when the server ends it.
+
+        Raises
+        ------
+        ApiError
+        """
+        request = urllib.request.Request(self._url("/stream", {"topics": ",".join(topics)}))  # noqa: S310 - see call
+        request.add_header("Authorization", f"token {self.token}")
+        request.add_header("Accept", "text/event-stream")
+        try:
+            with self._opener.open(request, timeout=STREAM_TIMEOUT_S) as answer:
+                yield from events(line.decode("utf-8", "replace").rstrip("\r\n") for line in answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _refused(error.code, error.read(1_000_000)) from None
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise _no_answer(error) from None
+
+    def _url(self, path: str, query: Mapping[str, Any] | None) -> str:
+        asked = {key: value for key, value in (query or {}).items() if value is not None}
+        return f"{self.base}{path}" + (f"?{urllib.parse.urlencode(asked)}" if asked else "")
 
     def offers(self, **query: Any) -> list[Json]:
         return _items(self.call("GET", "/offers", query=query))
@@ -160,7 +178,11 @@ class Api:
         return self.call("GET", _session(session_id, "explain"))
 
     def history(self, session_id: str, points: int, start: float) -> Json:
-        return self.call("GET", "/history", query={"session": session_id, "points": points, "from": start})
+        return self.past("session", session_id, points, start)
+
+    def past(self, kind: str, subject: str, points: int, start: float, end: float | None = None) -> Json:
+        """What a ``session`` or a ``device`` did; times are Unix seconds."""
+        return self.call("GET", "/history", query={kind: subject, "points": points, "from": start, "to": end})
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -186,6 +208,33 @@ def find() -> Api:
             code="no_server",
         )
     return Api(place.url, place.token)
+
+
+def events(lines: Iterable[str]) -> Iterator[tuple[str, Json]]:
+    """Server-sent events as the HTML standard has them; what is not JSON is passed over."""
+    name, data = "", []
+    for line in lines:
+        if line.startswith("event:"):
+            name = line[6:].strip()
+        elif line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+        elif not line:
+            try:
+                content = json.loads("\n".join(data)) if data else None
+            except ValueError:
+                content = None
+            if name and isinstance(content, dict):
+                yield name, content
+            name, data = "", []
+
+
+def _no_answer(error: Exception) -> ApiError:
+    return ApiError(
+        "The GPU service of this Jupyter server does not answer.",
+        "Is the server still running? Its log may say more.",
+        code="no_answer",
+        params={"why": type(getattr(error, "reason", error)).__name__},
+    )
 
 
 def _items(answer: Json) -> list[Json]:
