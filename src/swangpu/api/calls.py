@@ -15,8 +15,8 @@ from ..runtime import Runtime
 from . import views
 from .context import ApiContext
 from .inputs import check_attach, request_of
-from .profiling import advice_for
 from .process_views import processes
+from .profiling import advice_for
 
 __all__ = ["Call"]
 
