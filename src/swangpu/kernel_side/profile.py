@@ -18,7 +18,7 @@ from typing import Any
 import IPython.display
 
 from . import allocators, hold, render, words
-from .api import ApiError, find
+from .api import Api, ApiError, find
 
 __all__ = ["Cell", "Profiler", "last", "line"]
 
@@ -113,6 +113,7 @@ class Profiler:
         self._run_id = secrets.token_hex(8)
         self._run_bytes: dict[str, int] = {}
         self._free = threading.BoundedSemaphore(MOST)
+        self._api: Api | None = None
         self.every_cell = False
         self.now: Cell | None = None
 
@@ -167,18 +168,27 @@ class Profiler:
             soon = cell.ended.wait(SOON_S)
             while not soon:
                 with contextlib.suppress(ApiError):
-                    find().call("POST", f"{path}/look", {"for_s": LOOK_S})
+                    self._ask(f"{path}/look", {"for_s": LOOK_S})
                 soon = cell.ended.wait(LOOK_AGAIN_S)
             if not cell.body:
                 return  # profiling was turned off within it
             try:
-                cell.profile = find().call("POST", f"{path}/profiles", cell.body)
+                cell.profile = self._ask(f"{path}/profiles", cell.body)
             except ApiError as error:
                 cell.fail("no_answer" if not error.status else error.code)
             cell.context.run(self._show, cell)
         finally:
             self._free.release()
             cell.known.set()
+
+    def _ask(self, path: str, body: Json) -> Json:
+        """A call of the server, which is looked for anew when it does not answer: to find it costs more than to ask."""
+        self._api = api = self._api or find()
+        try:
+            return api.call("POST", path, body)
+        except ApiError:
+            self._api = None
+            raise
 
     @staticmethod
     def _show(cell: Cell) -> None:
