@@ -98,6 +98,8 @@ describe('sessions', () => {
   it('says why a number is missing', () => {
     const none = sample({ utilization_percent: null, missing: { utilization_percent: 'not_supported' } });
     expect(plain(words.use(none))).toBe('busy: not available on this slice · 3.2 of 10 GB');
+    const shared = sample({ utilization_percent: null, missing: { utilization_percent: 'shared' } });
+    expect(plain(words.use(shared))).toMatch(/^busy: not told apart from the others on this GPU/);
     expect(plain(words.use(sample()))).toBe('71 % busy · 3.2 of 10 GB');
   });
 });

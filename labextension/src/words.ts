@@ -119,6 +119,10 @@ export class Words {
         return this.trans.__('the GPU does not answer');
       case 'not_visible':
         return this.trans.__('not visible from here');
+      case 'shared':
+        return this.trans.__('not told apart from the others on this GPU');
+      case 'not_yet':
+        return this.trans.__('not measured yet');
       default:
         return this.trans.__('not known');
     }
