@@ -16,7 +16,7 @@ import httpx
 from needs import missing, tool
 from server_process import free_port
 
-__all__ = ["Prometheus", "prometheus", "unpacked"]
+__all__ = ["Prometheus", "prometheus", "prometheus_tools", "unpacked"]
 
 START_S = 60.0
 
@@ -38,6 +38,11 @@ def unpacked(package: str, program: str) -> str:
         if not path.exists() and not _download(package, folder):
             missing(f"{program} is not installed, and its package {package} can't be had")
     return str(path)
+
+
+def prometheus_tools() -> tuple[str, str]:
+    """The paths of ``prometheus`` and ``promtool``."""
+    return unpacked("prometheus", "prometheus"), unpacked("prometheus", "promtool")
 
 
 def _download(package: str, folder: Path) -> bool:
@@ -63,14 +68,19 @@ def _download(package: str, folder: Path) -> bool:
 class Prometheus:
     """One that runs: its URL, and its process."""
 
-    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
-        self.url = url
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
         self.process = process
 
 
 @contextlib.contextmanager
 def prometheus(
-    config: str = "", data: Path | None = None, *arguments: str, login: tuple[str, str] | None = None
+    config: str = "",
+    data: Path | None = None,
+    *arguments: str,
+    login: tuple[str, str] | None = None,
+    port: int | None = None,
 ) -> Iterator[Prometheus]:
     """A Prometheus of the test's own.
 
@@ -82,12 +92,14 @@ def prometheus(
         Its database; a new one by default.
     login : tuple of str, optional
         User and password, where it wants them.
+    port : int, optional
+        A free one by default.
     """
     program = unpacked("prometheus", "prometheus")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prometheus.yml"
         file.write_text(config or "global: {}\n")
-        port = free_port()
+        port = port or free_port()
         command = [
             program,
             f"--config.file={file}",
@@ -99,9 +111,9 @@ def prometheus(
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
         try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_ready(url + "/-/ready", process, Path(folder) / "log", login)
-            yield Prometheus(url, process)
+            server = Prometheus(port, process)
+            _wait_ready(server.url + "/-/ready", process, Path(folder) / "log", login)
+            yield server
         finally:
             process.terminate()
             try:
