@@ -71,11 +71,13 @@ class Month:
             self._random(Gpu("a100-40gb/1g.5gb", 1 / 7, _slice("8", "1g.5gb", model), ENGINE), "batch", 1.0),
             self._random(Gpu("a100-40gb/2g.10gb", 2 / 7, _slice("3", "2g.10gb", model), MEMORY), "swan", 0.5),
             self._shared(Gpu("t4", 1, _labels("GPU-c", "0", "Tesla T4", "node-2"), renamed=True, jobs=("renamed",))),
+            # an exporter that is told to give the other metric only
             self._random(
                 Gpu(
                     "h100-80gb",
                     1,
                     _labels("GPU-d", "1", "NVIDIA H100 80GB HBM3", "node-2"),
+                    ENGINE,
                     renamed=True,
                     jobs=("renamed",),
                 ),

@@ -177,6 +177,20 @@ def test_idle_holds_begin_and_end_where_they_do() -> None:
     ]
 
 
+def test_scrapes_that_do_not_fit_a_step_make_no_gaps() -> None:
+    # every 45 s: 7 samples in a step of 300 s, then 6 or 7
+    counts = {n: (n + 1) * 300 // 45 - n * 300 // 45 for n in range(24)}
+    uneven = Reading(A100, ALICE, GPU_UTIL, 45.0, counts, dict.fromkeys(counts, 0.0))
+    (hold,) = report(uneven).holds
+    assert (hold.begin, hold.end) == (0.0, 7200.0)
+    assert hold.idle_s == 7200.0
+    assert hold.gap_s == 0.0
+    # and a scrape that was missed is one
+    missed = {**counts, 5: counts[5] - 1}
+    (hold,) = report(Reading(A100, ALICE, GPU_UTIL, 45.0, missed, dict.fromkeys(counts, 0.0))).holds
+    assert (hold.idle_s, hold.gap_s) == (7155.0, 45.0)
+
+
 def test_an_idle_hold_goes_on_over_a_short_gap_which_does_not_count() -> None:
     short = {n: PER_STEP for n in range(12) if n not in (5, 6)}
     assert idle_holds(reading(short)) == [(ALICE.pod, 0.0, 3600.0, 600.0)]

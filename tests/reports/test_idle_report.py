@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -170,6 +171,22 @@ def test_a_server_with_narrow_limits_gives_the_same(
     narrowly, widely = json.loads(done.stdout), made[0]
     assert narrowly["total"] == pytest.approx(widely["total"], rel=1e-6)
     assert len(narrowly["holds"]) == len(widely["holds"])
+
+
+def test_a_bar_while_somebody_sits_there(url: str) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "swangpu.cli", "report", "idle", "--prometheus", url, "--days", "2", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=False)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while part := os.read(ours, 1000):
+            said += part
+    os.close(ours)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["devices"] == 5
+    assert b"100 %" in said
+    assert said.endswith(b"\r\x1b[K"), "nothing of it stays"
 
 
 def test_a_step_that_does_not_suit(url: str, capsys: pytest.CaptureFixture[str]) -> None:

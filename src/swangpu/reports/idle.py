@@ -40,7 +40,6 @@ class _Open:
     begin: float
     end: float
     idle_s: float = 0.0
-    gap_s: float = 0.0
     idle_gpu_s: float = 0.0
     sharing: int = 1
 
@@ -151,14 +150,14 @@ class Tally:
         hold = seen.open.get(holder)
         idle = part.busy_s is not None and part.busy_s < self._idle_below * part.held_s
         start = cell.step * self.step_s
-        present_s = min(self.step_s, part.present_s)
+        # a step with one sample too few lies between others that have one too many, or one scrape was missed
+        full = part.present_s > self.step_s - 1.01 * part.interval_s
+        present_s = self.step_s if full else part.present_s
         if hold is not None:
             gap_s = start - (seen.last + 1) * self.step_s
             if not idle or gap_s > BRIDGE_S:
                 self._close(cell.subject, holder, seen.open.pop(holder))
                 hold = None
-            else:
-                hold.gap_s += max(0.0, start - hold.end)
         if not idle:
             return
         if hold is None:
@@ -166,7 +165,7 @@ class Tally:
             begin = start + self.step_s - present_s if began else start
             hold = seen.open[holder] = _Open(begin, begin)
         hold.end = max(hold.begin, start) + present_s
-        hold.idle_s += present_s
+        hold.idle_s += part.present_s
         hold.idle_gpu_s += part.held_s * weight
         hold.sharing = max(hold.sharing, len(cell.parts) if cell.shared else 1)
 
@@ -185,7 +184,7 @@ class Tally:
                 begin=hold.begin,
                 end=hold.end,
                 idle_s=hold.idle_s,
-                gap_s=hold.gap_s,
+                gap_s=max(0.0, hold.end - hold.begin - hold.idle_s),
                 idle_gpu_h=hold.idle_gpu_s / 3600,
                 sharing=hold.sharing,
             )

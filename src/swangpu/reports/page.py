@@ -24,7 +24,7 @@ _MOST_BARS = 400
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --quiet: #57606a; --page: #fff; --line: #d0d7de;
-  --used: #1a5fb4; --idle: #e8a33d; --unknown: #9aa3ad; --card: #f6f8fa }
+  --used: #1a5fb4; --idle: #c77700; --unknown: #858e98; --card: #f6f8fa }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --quiet: #a3acb5; --page: #15181c; --line: #3a4149;
   --used: #7db4ff; --idle: #c77b12; --unknown: #69727c; --card: #1d2126 } }
 * { box-sizing: border-box }
@@ -43,7 +43,8 @@ svg text { fill: var(--quiet); font: 12px system-ui, sans-serif } .grid { stroke
 .wide { overflow-x: auto } table { border-collapse: collapse; font-size: .92em; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); white-space: nowrap }
 th { color: var(--quiet); font-weight: 600 } td.number, th.number { text-align: right }
-summary { cursor: pointer; padding: 4px 0 } li { margin: .4em 0; max-width: 46em }
+caption { text-align: left; padding-bottom: 4px } summary { cursor: pointer; padding: 4px 0 }
+li { margin: .4em 0; max-width: 46em }
 @media print { body { max-width: none } details > * { display: block } }
 """
 

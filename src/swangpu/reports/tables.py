@@ -175,7 +175,7 @@ def _holds_table(report: Report, top: int) -> Table:
                 where if count == 1 else hold.host,
                 "; ".join(
                     [f"shared by {hold.sharing}"] * (hold.sharing > 1)
-                    + [f"{words.duration(hold.gap_s)} without samples, not counted"] * (hold.gap_s >= 1)
+                    + [f"{words.duration(hold.gap_s)} without samples, not counted"] * (hold.gap_s >= 60)
                 ),
             )
         )

@@ -1,4 +1,4 @@
-"""A small reader of Prometheus' HTTP API, and of what speaks the same (Thanos, Mimir, VictoriaMetrics).
+"""A small reader of Prometheus' HTTP API, and of what speaks the same.
 
 It only reads. Answers are bounded in size: one that is too large is given up while it arrives, and
 `TooMuch` tells the caller to ask for less at a time.
