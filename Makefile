@@ -4,7 +4,7 @@ PYTHON ?= python3
 SETUP = $(PYTHON) tools/setup.py
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help demo test test-python test-labextension test-ui screenshots lint bench bench-viewers wheel clean
+.PHONY: help demo test test-python test-labextension test-ui screenshots lint bench bench-telemetry bench-monitor bench-viewers wheel clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -50,9 +50,18 @@ lint: ## ruff, mypy, import-linter, eslint, tsc, and whether the wire types are 
 	.venv/bin/python -m swangpu.wire_ts --check
 	cd labextension && PATH="$(CURDIR)/.venv/bin:$$PATH" npm run --silent lint
 
-bench: ## every benchmark: prints its table, writes benchmarks/results/<name>.json
+bench: ## the short benchmarks: each prints its table and writes benchmarks/results/<name>.json; the long ones:
 	@$(SETUP) test
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
+	@for name in idle_cost session_start cell_profile; do echo "== $$name"; .venv/bin/python "benchmarks/$$name.py" || exit 1; done
+
+bench-telemetry: ## what live utilization costs, beside nvdashboard, nvitop and gpustat (WATCH_S=20, ROUNDS=7)
+	@$(SETUP) peers
+	@CC="$$($(SETUP) compiler)" && export CC && .venv/bin/python benchmarks/telemetry.py
+
+bench-monitor: ## the Monitor with 64 GPUs in a browser: first paint, frames, memory (DURATION_S=600)
+	@$(SETUP) test
+	@SWANGPU_CHROMIUM="$$($(SETUP) browser)" && export SWANGPU_CHROMIUM && \
+	.venv/bin/node benchmarks/monitor_frames/measure.mjs
 
 bench-viewers: ## 500 open panels on one server (DURATION_S=600, VIEWERS=500)
 	@$(SETUP) test
@@ -64,5 +73,5 @@ wheel: ## dist/swangpu-*.whl, with the prebuilt labextension
 	@$(PYTHON) -c 'import pathlib; print(*pathlib.Path("dist").glob("*.whl"))'
 
 clean: ## remove everything that was built or installed here
-	rm -rf .venv dist build labextension/node_modules labextension/lib labextension/*.tsbuildinfo \
-	  src/swangpu/labextension labextension/ui-tests/test-results labextension/ui-tests/playwright-report .*_cache
+	rm -rf .venv .venv-peers dist build labextension/node_modules labextension/lib labextension/*.tsbuildinfo \
+	  src/swangpu/labextension src/swangpu/kernel_side/_charts labextension/ui-tests/test-results labextension/ui-tests/playwright-report .*_cache

@@ -3,6 +3,7 @@
     python3 tools/setup.py demo | test | lint | wheel     set up for that goal
     python3 tools/setup.py browser                        print the path of a Chromium
     python3 tools/setup.py compiler                       print the command of a C compiler
+    python3 tools/setup.py peers                          what the telemetry benchmark compares with
 
 Everything lands in ``.venv/`` and ``labextension/node_modules/``. A step that has been done, and whose inputs have not
 changed since, is skipped: its stamp in ``.venv/.stamps/`` holds the digest of its inputs. Progress goes to stderr.
@@ -39,6 +40,9 @@ BUILD_TOOLS = [
     "editables>=0.5",
 ]
 ZIG = "ziglang>=0.13"
+
+PEERS = ["jupyterlab-nvdashboard==0.15.0", "nvitop==1.7.2", "gpustat==1.1.1"]
+PEERS_VENV = ROOT / ".venv-peers"
 
 CHROMIUM_PATHS = [
     "/usr/bin/chromium",
@@ -241,6 +245,17 @@ def find_compiler() -> str:
     return f"{BIN / 'python'} -m ziglang cc"
 
 
+def make_peers() -> None:
+    """What the telemetry benchmark compares with, in an environment of its own."""
+    key = " ".join(PEERS)
+    if is_done("peers", key):
+        return
+    say("Installing what live utilization is compared with (.venv-peers) ...")
+    run(sys.executable, "-m", "venv", "--clear", PEERS_VENV)
+    run(PEERS_VENV / "bin" / "python", "-m", "pip", "install", "--quiet", *PEERS)
+    mark_done("peers", key)
+
+
 def set_up(goal: str) -> None:
     started = time.monotonic()
     make_venv()
@@ -264,6 +279,9 @@ def main(arguments: list[str]) -> int:
             print(find_chromium())
         elif arguments == ["compiler"]:
             print(find_compiler())
+        elif arguments == ["peers"]:
+            set_up("test")
+            make_peers()
         elif len(arguments) == 1 and arguments[0] in EXTRAS:
             set_up(arguments[0])
         else:

@@ -341,7 +341,23 @@ int nvmlDeviceGetUtilizationRates(handle_t *h, unsigned out[2]) {
     return OK;
 }
 
-/* What other tools ask for beside. */
+/* What other tools ask for beside, and this driver does not have. */
+#define ABSENT(name) int name(handle_t *h) { ENTER(h->gpu); return NOT_SUPPORTED; }
+ABSENT(nvmlDeviceGetFanSpeed)
+ABSENT(nvmlDeviceGetEncoderUtilization)
+ABSENT(nvmlDeviceGetDecoderUtilization)
+ABSENT(nvmlDeviceGetMaxClockInfo)
+ABSENT(nvmlDeviceGetPowerManagementLimit)
+ABSENT(nvmlDeviceGetDisplayActive)
+ABSENT(nvmlDeviceGetDisplayMode)
+ABSENT(nvmlDeviceGetPersistenceMode)
+ABSENT(nvmlDeviceGetPerformanceState)
+ABSENT(nvmlDeviceGetTotalEccErrors)
+ABSENT(nvmlDeviceGetComputeMode)
+ABSENT(nvmlDeviceGetCudaComputeCapability)
+ABSENT(nvmlDeviceGetPciInfo_v3)
+ABSENT(nvmlDeviceGetDriverModel)
+
 int nvmlDeviceGetNvLinkVersion(handle_t *h, unsigned link, unsigned *out) {
     (void)link;
     (void)out;
