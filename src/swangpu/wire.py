@@ -368,8 +368,8 @@ class ProfileView(Struct):
     """What one cell did on a GPU. A figure that is null has its reason in ``missing``.
 
     ``busy_percent_min`` and ``_max`` are certain, whatever happened between ``samples``; ``memory_source`` is
-    ``allocator`` or ``allocator_at_most`` (of what ``allocators`` names), ``device``, or ``device_shared`` (with what
-    others use of it). ``shared``: others use the same device and are in its figures.
+    ``allocator`` or ``allocator_at_most`` (of what ``allocators`` names), ``device``, or ``processes``. ``shared``:
+    others use the same device, and the figures are those of the session's own processes.
     """
 
     session_id: str

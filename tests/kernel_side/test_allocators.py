@@ -112,7 +112,7 @@ def test_a_line_says_what_is_known_and_why_the_rest_is_not() -> None:
         "busy_percent_min": 30.2,
         "busy_percent_max": 44.9,
         "memory_peak_bytes": 3_100_000_000,
-        "memory_source": "device_shared",
+        "memory_source": "device",
         "allocators": [],
         "energy_mj": None,
         "missing": {"energy_mj": "shared"},
@@ -120,9 +120,11 @@ def test_a_line_says_what_is_known_and_why_the_rest_is_not() -> None:
         "simulated": True,
     }
     assert line(profile) == (
-        "12.3 s · GPU (simulated) 38 % busy (surely 30 to 45 %) · memory peak 3.1 GB (the device's readings, others' "
-        "use included) · energy: others share this GPU."
+        "12.3 s · GPU (simulated) 38 % busy (surely 30 to 45 %) · memory peak 3.1 GB (the device's readings) · "
+        "energy: others share this GPU."
     )
+    own = line({**profile, "busy_percent_min": None, "memory_source": "processes", "shared": True})
+    assert "38 % busy with this · memory peak 3.1 GB (the readings of its processes)" in own
     verdict = {
         "code": "cell_idle",
         "params": {"percent": 94},

@@ -97,7 +97,9 @@ def _measured(call: Call, session: Session, start: float, end: float) -> CellPro
     runtime = call.runtime
     readings, missing = call.context.lookout.readings(session.id)
     if any(start < reading.until and reading.since < end for reading in readings):
-        return profile_of(readings, start, end, missing)
+        # of a shared device it is told what the session's processes used of it
+        exact = _kind(runtime.broker.state, session.pool, session.flavor) not in SHARED
+        return profile_of(readings, start, end, missing, exact=exact)
     begin = start + UNWATCHED_S
     if runtime.telemetry is None or end - begin < UNWATCHED_S:
         return profile_of([], start, end, _of_parts(call, session))
@@ -128,7 +130,7 @@ def _record(call: Call, session: Session, found: CellProfile) -> ProfileRecord:
         missing.pop("memory_peak_bytes", None)
     elif memory is not None:
         kind = _kind(runtime.broker.state, session.pool, session.flavor)
-        source = "device_shared" if kind in SHARED else "device"
+        source = "processes" if kind in SHARED else "device"
     kernels = runtime.kernels.kernels() if runtime.kernels is not None else ()
     path = next((k.path for k in kernels if k.kernel_id == body.kernel_id), None) or runtime.kernel_path(session)
     inventory = runtime.broker.state.pools.get(session.pool or "")
@@ -160,9 +162,8 @@ def _record(call: Call, session: Session, found: CellProfile) -> ProfileRecord:
 
 
 def _view(state: BrokerState, record: ProfileRecord) -> wire.ProfileView:
-    shared = _kind(state, record.pool, record.flavor) in SHARED
     bounds = CellProfile(busy_percent_min=record.busy_percent_min, busy_percent_max=record.busy_percent_max)
-    said = verdict(bounds, shared=shared)
+    said = verdict(bounds)
     return wire.ProfileView(
         session_id=record.session_id,
         path=record.path,
@@ -178,7 +179,7 @@ def _view(state: BrokerState, record: ProfileRecord) -> wire.ProfileView:
         allocators=list(record.allocators),
         energy_mj=record.energy_mj,
         samples=record.samples,
-        shared=shared,
+        shared=_kind(state, record.pool, record.flavor) in SHARED,
         missing=dict(record.missing),
         verdict=reason_view(said) if said is not None else None,
         simulated=record.simulated,

@@ -79,8 +79,8 @@ class ProfileRecord:
     busy_percent_min, busy_percent_max : float or None
         What is certain; see `swangpu.telemetry.profile`.
     memory_source : str or None
-        ``allocator`` (of what ``allocators`` names), ``allocator_at_most``, ``device``, or ``device_shared``
-        (with what others use of it).
+        ``allocator`` (of what ``allocators`` names), ``allocator_at_most``, ``device``, or ``processes`` (on a device
+        that others use too).
     run_peak_bytes : int or None
         The allocators' highest peak of the run so far.
     missing : tuple of (str, str)

@@ -233,7 +233,8 @@ def line(profile: Json) -> str:
     parts = [_seconds(profile["wall_s"])]
     busy = profile.get("busy_percent")
     if busy is not None:
-        parts.append(f"GPU{' (simulated)' if profile.get('simulated') else ''} {busy:.0f} % busy{_between(profile)}")
+        simulated, whose = profile.get("simulated"), " with this" if profile.get("shared") else ""
+        parts.append(f"GPU{' (simulated)' if simulated else ''} {busy:.0f} % busy{whose}{_between(profile)}")
     if profile.get("memory_peak_bytes") is not None:
         parts.append(f"memory {_memory(profile)}")
     if profile.get("energy_mj") is not None:
@@ -266,8 +267,8 @@ def _memory(profile: Json) -> str:
         return f"peak {size} ({names}'s own count)"
     if source == "allocator_at_most":
         return f"peak at most {size} ({names}'s own count)"
-    if source == "device_shared":
-        return f"peak {size} (the device's readings, others' use included)"
+    if source == "processes":
+        return f"peak {size} (the readings of its processes)"
     return f"peak {size} (the device's readings)"
 
 

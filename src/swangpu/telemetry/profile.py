@@ -96,7 +96,8 @@ def profile_of(
     missing : mapping of str to str
         Of a field of `Sample` that the driver does not give, why.
     exact : bool
-        Whether each reading tells of its whole time. Of the history it is not known: then there are no bounds.
+        Whether each reading tells of its whole time, and of the device. Otherwise there are no bounds: of the history
+        it is not known, and what single processes use of a shared device is the driver's estimate.
     lag_s : float
         By how much a driver may be late.
     """
@@ -211,21 +212,14 @@ def from_series(series: Mapping[str, Sequence[float | None]], interval_s: float)
     ]
 
 
-def verdict(profile: CellProfile, *, shared: bool) -> Reason | None:
-    """A plain sentence where it is certain, whatever happened within and between readings.
-
-    Parameters
-    ----------
-    profile : CellProfile
-    shared : bool
-        Whether others use the same device and are in its figures: then it may be they who kept it busy.
-    """
+def verdict(profile: CellProfile) -> Reason | None:
+    """A plain sentence where it is certain, whatever happened within and between readings."""
     if profile.busy_percent_max is None or profile.busy_percent_min is None:
         return None
     idle = math.floor(100.0 - profile.busy_percent_max)
     if idle >= IDLE_FROM:
         return Reason("cell_idle", f"The GPU was idle for at least {idle} % of this cell.", (("percent", idle),))
     busy = math.floor(profile.busy_percent_min)
-    if busy >= BUSY_FROM and not shared:
+    if busy >= BUSY_FROM:
         return Reason("cell_busy", f"The GPU was busy for at least {busy} % of this cell.", (("percent", busy),))
     return None
