@@ -24,11 +24,11 @@ export class Actions {
   /** Ask where the wish can be had. */
   async look(): Promise<void> {
     const turn = ++this.looking;
-    const { memoryBytes, durationS } = this.model.state.wish;
+    const { notebook, wish } = this.model.state;
     try {
-      const offers = await this.api.offers(memoryBytes, durationS);
+      const offers = await this.api.offers(wish.memoryBytes, wish.durationS, notebook?.path ?? null);
       if (turn === this.looking) {
-        this.model.set({ offers: offers.items, offersProblem: null });
+        this.model.set({ offers: offers.items, offersProblem: null, advice: offers.advice ?? null });
       }
     } catch (error) {
       if (turn === this.looking) {

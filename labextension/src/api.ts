@@ -40,8 +40,13 @@ function made(code: string, detail: string, hint: string, status = 0): ApiError 
 export class Api {
   constructor(private readonly settings: ServerConnection.ISettings) {}
 
-  offers(memoryBytes: number, durationS: number): Promise<Offers> {
-    const query = { memory_bytes: String(memoryBytes), duration_s: String(durationS), kind: 'kernel' };
+  offers(memoryBytes: number, durationS: number, path: string | null): Promise<Offers> {
+    const query = {
+      memory_bytes: String(memoryBytes),
+      duration_s: String(durationS),
+      kind: 'kernel',
+      ...(path === null ? {} : { path })
+    };
     return this.call('GET', `offers${URLExt.objectToQueryString(query)}`);
   }
 

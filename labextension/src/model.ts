@@ -10,6 +10,7 @@ import type {
   Pool,
   PoolsEvent,
   Problem,
+  ReasonView,
   SampleView,
   SessionsEvent,
   SessionView,
@@ -57,6 +58,8 @@ export interface State {
   wish: Wish;
   offers: readonly Offer[] | null;
   offersProblem: Problem | null;
+  /** That less than the wish would do for the notebook in front. */
+  advice: ReasonView | null;
   card: Card | null;
   sessions: readonly SessionView[] | null;
   pools: readonly Pool[] | null;
@@ -78,6 +81,7 @@ const START: State = {
   wish: { memoryBytes: 10e9, durationS: 7200 },
   offers: null,
   offersProblem: null,
+  advice: null,
   card: null,
   sessions: null,
   pools: null,

@@ -131,6 +131,13 @@ describe('reasons', () => {
     expect(words.away(pool({ reason, available: false }))).toBe('This account may not use the NVIDIA driver.');
   });
 
+  it('says that less would do', () => {
+    const params = { runs: 5, notebook: 'fit.ipynb', peak_bytes: 3.1e9, title: 'A100 slice, 5 GB', margin_percent: 20 };
+    expect(plain(words.reason({ code: 'smaller_fits', params, text: 'x' }))).toBe(
+      'The last 5 profiled runs of fit.ipynb peaked at 3.1 GB: A100 slice, 5 GB fits with 20 % to spare and is free now.'
+    );
+  });
+
   it('takes the words of the server for the others', () => {
     expect(words.reason({ code: 'of_tomorrow', params: {}, text: 'Because.' })).toBe('Because.');
   });

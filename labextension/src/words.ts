@@ -272,6 +272,15 @@ export class Words {
           'The record of your GPU sessions was damaged, so a new one was begun: sessions and statistics of before are not known any more. The damaged file is kept as %1.',
           text(p.path)
         ),
+      smaller_fits: p =>
+        trans.__(
+          'The last %1 profiled runs of %2 peaked at %3: %4 fits with %5 % to spare and is free now.',
+          text(p.runs),
+          text(p.notebook),
+          this.format.memory(Number(p.peak_bytes)),
+          text(p.title),
+          text(p.margin_percent)
+        ),
       lease_at_maximum: () => trans.__('This session is at the longest lease allowed here.'),
       too_late_to_undo: () => trans.__('It is too late to undo this.'),
       kernel_attached: () => trans.__('This kernel is on a GPU already, or waits for one.')

@@ -40,7 +40,7 @@ function OfferRow({ offer, first, canGet }: RowProps): JSX.Element {
 /** Where the wish can be had, best first. */
 export function Offers({ canGet }: { canGet: boolean }): JSX.Element {
   const { actions, words } = useTools();
-  const { notebook, offers, offersProblem, pools } = useModel();
+  const { advice, notebook, offers, offersProblem, pools } = useModel();
   const { trans } = words;
   if (!offers) {
     return offersProblem ? (
@@ -62,6 +62,7 @@ export function Offers({ canGet }: { canGet: boolean }): JSX.Element {
   return (
     <>
       <Trouble problem={offersProblem} />
+      {advice && <p className="jp-Gpu-note">{words.reason(advice)}</p>}
       <ul className="jp-Gpu-offers" aria-label={trans.__('Where a GPU can be had')}>
         {offers.map((offer, n) => (
           <OfferRow key={`${offer.pool}/${offer.flavor}`} offer={offer} first={n === 0} canGet={canGet} />
