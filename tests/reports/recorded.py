@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 DAY_S, HOUR_S = 86400, 3600
 SCRAPE_S = 180
-#: scrapes lie somewhere between round times
+#: scrapes of node-1 lie somewhere between round times, and those of node-2 on them
 PHASE_S = 37
 DAYS = 29
 
@@ -146,7 +146,8 @@ class Month:
         texts: dict[tuple[str, str] | None, str] = {}
         segments = iter(gpu.segments)
         now = next(segments)
-        for time in range(self.begin + PHASE_S, self.end, SCRAPE_S):
+        on_time = "Hostname" not in gpu.labels
+        for time in range(self.begin + (0 if on_time else PHASE_S), self.end, SCRAPE_S):
             while time >= now.end:
                 now = next(segments)
             if gpu.labels.get("Hostname") == "node-1" and self.gap[0] <= time < self.gap[1]:
