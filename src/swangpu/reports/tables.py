@@ -181,7 +181,7 @@ def _holds_table(report: Report, top: int) -> Table:
         )
     more = len(groups) - len(rows)
     note = f"{more} more; --top shows them, --csv and --json have all." if more > 0 else ""
-    headings = ("Idle for", "Namespace/pod", "GPU", "From", "To", "GPU-hours", "Where", "")
+    headings = ("Idle for", "Namespace/pod", "GPU", "From", "To", "GPU-hours", "Where", "Note")
     return Table("holds", "Longest idle holds", headings, tuple(rows), note)
 
 
