@@ -240,6 +240,10 @@ asyncio.run(main())
         process.wait(30)
 
 
+#: after the last look the pools are still asked for half a minute
+FORGOTTEN_S = 40.0
+
+
 def calls_per_second(driver: Driver) -> list[dict[str, Any]]:
     rows = []
     for number in (0, 1, 20, 500):
@@ -252,7 +256,7 @@ def calls_per_second(driver: Driver) -> list[dict[str, Any]]:
                 # Somebody has looked, and has gone.
                 with viewers(port, 1):
                     time.sleep(3)
-                time.sleep(2)
+                time.sleep(FORGOTTEN_S)
             before, begun = driver.counted(name), time.monotonic()
             time.sleep(WATCH_S)
             after, took = driver.counted(name), time.monotonic() - begun

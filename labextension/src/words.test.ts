@@ -100,6 +100,7 @@ describe('sessions', () => {
     expect(plain(words.use(none))).toBe('busy: not available on this slice · 3.2 of 10 GB');
     const shared = sample({ utilization_percent: null, missing: { utilization_percent: 'shared' } });
     expect(plain(words.use(shared))).toMatch(/^busy: not told apart from the others on this GPU/);
+    expect(plain(words.use(sample({ sm_activity_percent: 33 })))).toBe('71 % busy · SM activity 33 % · 3.2 of 10 GB');
     expect(plain(words.use(sample()))).toBe('71 % busy · 3.2 of 10 GB');
   });
 });

@@ -101,6 +101,9 @@ export class Words {
         ? this.trans.__('busy: %1', this.missing(sample.missing.utilization_percent))
         : this.trans.__('%1 % busy', Math.round(sample.utilization_percent))
     ];
+    if (sample.sm_activity_percent !== null) {
+      parts.push(this.trans.__('SM activity %1 %', Math.round(sample.sm_activity_percent)));
+    }
     if (sample.memory_used_bytes !== null && sample.memory_total_bytes !== null) {
       parts.push(this.format.memoryOf(sample.memory_used_bytes, sample.memory_total_bytes));
     }

@@ -1,4 +1,4 @@
-import { expect, type Page, test } from '@playwright/test';
+import { expect, type Locator, type Page, test } from '@playwright/test';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -25,19 +25,32 @@ class LabOnDriver {
   }
 
   /** Start it; `foreign` in a PID namespace of its own, as a container does. */
-  start(library: boolean, foreign = false): void {
+  start(library: boolean, foreign = false, ...more: string[]): void {
     const libraries = mkdtempSync(join(this.home, 'lib-'));
     if (library) {
       execFileSync(join(bin, 'python'), ['-c', build, join(root, 'tests'), libraries]);
     }
     const options = ['lab', '--no-browser', '--allow-root', `--port=${this.port}`, `--ServerApp.root_dir=${this.home}`,
-      `--IdentityProvider.token=${token}`, '--ServerApp.jpserver_extensions=swangpu.server=True'];
+      `--IdentityProvider.token=${token}`, '--ServerApp.jpserver_extensions=swangpu.server=True', ...more];
     const [program, ...args] = [...(foreign ? otherNamespace() : []), join(bin, 'jupyter'), ...options] as [string, ...string[]];
     this.process = spawn(program, args, {
       env: { ...process.env, HOME: this.home, XDG_RUNTIME_DIR: this.home, PATH: [bin, process.env.PATH].join(':'),
         SWANGPU_NVML_SIM: join(this.home, 'state'), LD_LIBRARY_PATH: libraries, DYLD_LIBRARY_PATH: libraries },
       stdio: 'ignore'
     });
+  }
+
+  /** A session on a flavor, held by a command with these processes. */
+  async hold(page: Page, flavor: string, pid?: number): Promise<void> {
+    const call = async (path: string, data: object): Promise<{ id: string }> => {
+      const headers = { Authorization: `token ${token}` };
+      const answer = await page.request.post(`http://127.0.0.1:${this.port}/swangpu/api/v1/${path}`, { data, headers });
+      expect(answer.ok(), await answer.text()).toBe(true);
+      return (await answer.json()) as { id: string };
+    };
+    const options = pid === undefined ? {} : { pid: String(pid) };
+    const { id } = await call('sessions', { kind: 'job', flavor, purpose: flavor, options });
+    await call(`sessions/${id}/claim`, {});
   }
 
   async open(page: Page): Promise<PanelOnPage> {
@@ -159,4 +172,35 @@ test('in a container, what others compute is not visible and counts as taken', a
   await expect(counts.filter({ hasText: 'A100 whole' })).toContainText('1 used outside');
   await panel.expectAccessible();
   await panel.picture('processes-not-visible');
+});
+
+test('how busy a slice is: known with GPM, said to be unknown without, and on a time-slice that of one\'s own processes', async ({ page }) => {
+  const worker = spawn('sleep', ['300'], { env: { PATH: '/usr/bin:/bin' } });
+  const stranger = spawn('sleep', ['300'], { env: { PATH: '/usr/bin:/bin' } });
+  try {
+    const devices = [
+      'gpus 3',
+      'gpu.0.name NVIDIA H100\ngpu.0.memory_mib 81920\ngpu.0.mig 7 1g.10gb 9984\ngpu.0.sm 33',
+      'gpu.1.name NVIDIA A100-SXM4-40GB\ngpu.1.memory_mib 40960\ngpu.1.mig 7 1g.5gb 4864',
+      'gpu.2.util 60'
+    ];
+    lab.state(devices.join('\n'));
+    lab.start(true, false, '--SwanGpu.slices_per_model={"T4": 4}');
+    const panel = await lab.open(page);
+    await lab.hold(page, 'h100-80gb/1g.10gb');
+    await lab.hold(page, 'a100-40gb/1g.5gb');
+    await lab.hold(page, 't4/time-4', worker.pid);
+    lab.state([...devices, `gpu.2.proc ${worker.pid} 2000`, `gpu.2.proc ${stranger.pid} 3000`].join('\n'));
+    const card = (flavor: string): Locator => panel.sessionOf(flavor);
+    await expect(card('h100-80gb/1g.10gb')).toContainText('SM activity 33 %', { timeout: 30_000 });
+    await expect(card('h100-80gb/1g.10gb')).toContainText('100 % busy');
+    await expect(card('a100-40gb/1g.5gb')).toContainText('busy: not available on this slice');
+    await expect(card('t4/time-4')).toContainText('30 % busy');
+    await expect(card('t4/time-4')).toContainText(/2\.1\sof\s4\sGB/);
+    await panel.expectAccessible();
+    await panel.picture('slices');
+  } finally {
+    worker.kill();
+    stranger.kill();
+  }
 });

@@ -31,6 +31,7 @@
  * Each call appends "function thread-id" to the file named by SWANGPU_NVML_SIM_CALLS, and counts itself in the file named
  * by SWANGPU_NVML_SIM_COUNT: two numbers of eight bytes, all calls and those of the main thread.
  */
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -39,7 +40,11 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+#ifndef __APPLE__
+#include <sys/syscall.h>
+#endif
 
 enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, LOST = 15, UNKNOWN = 999 };
 enum { MAX_GPUS = 32, MAX_MIG = 7, MAX_PROCS = 64, MAX_RULES = 64, MAX_SAMPLES = 120, MAX_EVENTS = 32 };
@@ -63,7 +68,6 @@ static gpu_t gpus[MAX_GPUS];
 static rule_t rules[MAX_RULES];
 static unsigned delay_us;
 static unsigned long long here[2], *counted;
-static pthread_t main_thread;
 static int told_xid[MAX_GPUS], events[MAX_EVENTS][2], nevents, registered[MAX_GPUS];
 static long long looked_at_us, look_us = -1;
 static int ngpus, nrules, initialized, generation, lost_in[MAX_GPUS];
@@ -189,10 +193,17 @@ static void read_state(void) {
     }
 }
 
+static int on_main_thread(void) {
+#ifdef __APPLE__
+    return pthread_main_np();
+#else
+    return getpid() == (pid_t)syscall(SYS_gettid);
+#endif
+}
+
 __attribute__((constructor)) static void loaded(void) {
     const char *path = getenv("SWANGPU_NVML_SIM_COUNT");
     int file = path ? open(path, O_RDWR | O_CREAT, 0600) : -1;
-    main_thread = pthread_self();
     counted = here;
     if (file < 0) return;
     if (!ftruncate(file, sizeof here)) {
@@ -204,7 +215,7 @@ __attribute__((constructor)) static void loaded(void) {
 
 static void count(const char *function) {
     counted[0]++;
-    if (pthread_equal(main_thread, pthread_self())) counted[1]++;
+    if (on_main_thread()) counted[1]++;
     const char *path = getenv("SWANGPU_NVML_SIM_CALLS");
     FILE *f = path ? fopen(path, "a") : NULL;
     if (!f) return;
