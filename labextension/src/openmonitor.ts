@@ -13,6 +13,8 @@ export interface AddMonitorOptions {
   options: MonitorOptions;
 }
 
+const BELOW_HEIGHT = '320px';
+
 /** The command that opens the Monitor, or brings it to the front; it comes back when the page is loaded again. */
 export function addMonitor({ app, restorer, launcher, options }: AddMonitorOptions): void {
   const { commands, shell } = app;
@@ -32,7 +34,8 @@ export function addMonitor({ app, restorer, launcher, options }: AddMonitorOptio
         await tracker.add(added);
         void app.restored.then(() => {
           if (!added.isAttached && !added.isDisposed) {
-            // Notebook 7 has one thing in its main area, and this goes below it.
+            // Notebook 7 has one thing in its main area, and this goes below it, where it would have no height.
+            added.content.node.style.minHeight = BELOW_HEIGHT;
             shell.add(added, 'down');
             shell.activateById(added.id);
           }

@@ -25,5 +25,9 @@ test('the same panel in Notebook 7', async ({ page, request }) => {
   await expect(panel.sessionOf('seven.ipynb')).toContainText('busy', { timeout: 30_000 });
   await panel.expectAccessible();
   await panel.picture('notebook-7', true);
+  await panel.button('Open the GPU Monitor').click();
+  const monitor = page.locator('.jp-GpuMonitor:visible');
+  await expect(monitor.getByRole('list', { name: 'My sessions' })).toContainText('seven.ipynb', { timeout: 20_000 });
+  await panel.picture('notebook-7-monitor', true);
   await rest.releaseAll();
 });

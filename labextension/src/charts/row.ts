@@ -157,7 +157,8 @@ export class Row {
     this.plots.forEach(plot => this.drawPlot(plot, scene));
     if (this.facts) {
       const { subject, reading, problem } = scene;
-      const said = [subject.trouble || problem, ...this.says.unknown(reading, subject), subject.id].filter(Boolean);
+      const figures = this.says.figures(reading).map(({ text }) => text);
+      const said = [subject.trouble || problem, ...figures, ...this.says.unknown(reading, subject), subject.id].filter(Boolean);
       setText(this.facts, said.join(' · '));
     }
   }

@@ -58,8 +58,9 @@ export class Toolbar {
     this.bar = add(legend, 'span', 'jp-GpuMonitor-scale');
     this.bar.setAttribute('aria-hidden', 'true');
     add(legend, 'span', '', format.percent(100));
-    add(legend, 'span', 'jp-GpuMonitor-hatch').setAttribute('aria-hidden', 'true');
-    add(legend, 'span', '', trans.__('not known'));
+    const unknown = add(legend, 'span');
+    add(unknown, 'span', 'jp-GpuMonitor-hatch').setAttribute('aria-hidden', 'true');
+    unknown.append(trans.__('not known'));
   }
 
   draw(live: boolean, length: number, shown: string, lengthInWords: string): void {

@@ -83,7 +83,8 @@ def _row(thing: Json, kind: str, subject: str, title: str, detail: str, trouble:
 
 
 def _session(session: Json) -> Json:
-    return _row(session, "session", session["id"], words.title(session), words.state(session).replace("`", ""))
+    title = words.title({**session, "simulated": False})  # the list says that
+    return _row(session, "session", session["id"], title, words.state(session).replace("`", ""))
 
 
 def _device(device: Json) -> Json:
