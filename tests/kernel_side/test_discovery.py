@@ -155,7 +155,7 @@ def test_nobody_there(answers: tuple[type[Answers], api.Api]) -> None:
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("%gpu ", ["get", "mine", "extend", "release", "undo", "why", "watch", "cluster", "help"]),
+        ("%gpu ", ["get", "mine", "extend", "release", "undo", "why", "watch", "profile", "cluster", "help"]),
         ("%gpu e", ["extend"]),
         ("%gpu get t", ["t4/mps-4"]),
         ("%gpu get 10GB --", ["--for", "--on", "--notify"]),
@@ -163,9 +163,11 @@ def test_nobody_there(answers: tuple[type[Answers], api.Api]) -> None:
         ("%gpu get 10GB --for 2", ["2h"]),
         ("%gpu cluster ", ["get", "--for", "--on"]),
         ("%gpu release ", ["--drop"]),
+        ("%gpu profile ", ["on", "off"]),
         ("%gpu extend ", ["30min", "1h", "2h", "4h", "8h"]),
         ("%%gpu a", ["a100-40gb"]),
         ("%%gpu 10GB --w", ["--warm"]),
+        ("%%gpu 10GB --p", ["--profile"]),
         ("%gpu mine ", []),
     ],
 )
