@@ -1,9 +1,9 @@
 """What live utilization costs, beside jupyterlab-nvdashboard, nvitop and gpustat on the same simulated driver.
 
-Four parts: a full reading of eight devices with two processes each; calls of the driver a second with no, one, 20 and
-500 viewers; how long `/api/status` takes while every call of the driver takes 200 µs, and while one hangs; what of the
-driver each tool asks for. The driver is the C library of the tests. The peers live in an environment of their own
-(`make bench-telemetry` makes it); PEERS names it.
+Parts: a full reading of eight devices with two processes each; a day of history; calls of the driver a second with no,
+one, 20 and 500 viewers; how long `/api/status` takes while every call of the driver takes 200 µs, and while one hangs;
+what of the driver each tool asks for. The driver is the C library of the tests. The peers live in an environment of
+their own (`make bench-telemetry` makes it); PEERS names it.
 """
 
 from __future__ import annotations
@@ -327,17 +327,54 @@ def answering(driver: Driver) -> list[dict[str, Any]]:
     return rows
 
 
+def a_day() -> dict[str, float]:
+    """A day of eight devices and eight sessions: memory, and how long the answer of `/history` takes to make."""
+    import random
+    import tracemalloc
+
+    from swangpu import wire
+    from swangpu.server.telemetry import history_fields
+    from swangpu.telemetry.history import History
+
+    start = 11_574 * 86_400
+    tracemalloc.start()
+    history = History()
+    for subject in range(16):
+        for second in range(0, 86_400, 20):
+            # A reading stands for the seconds since the one before: each slot is filled.
+            history.add(
+                f"subject-{subject}",
+                float(start + second),
+                utilization_percent=random.random() * 100,
+                memory_used_bytes=random.randrange(80 << 30),
+                memory_total_bytes=80 << 30,
+                power_mw=300_000,
+                temperature_c=50,
+            )
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    took = []
+    for points in (240, 1000, 2000) * 5:
+        begun = time.perf_counter()
+        series = history.series("subject-3", start, start + 86_400, points)
+        wire.encode(wire.History(**history_fields(series)))
+        took.append(1000 * (time.perf_counter() - begun))
+    return {"memory MB": held / 1e6, "24 h ms": max(took)}
+
+
 def main() -> None:
     if not PEERS.exists():
         raise SystemExit("The peers are missing: `make bench-telemetry` installs them.")
     with tempfile.TemporaryDirectory() as folder:
         driver = Driver(Path(folder))
         try:
-            costs, calls, answers = readings(driver), calls_per_second(driver), answering(driver)
+            costs, day = readings(driver), a_day()
+            calls, answers = calls_per_second(driver), answering(driver)
         finally:
             driver.close()
     rows = [{"part": "reading", "what": name, **values} for name, values in costs.items()]
     rows += [{"part": "facts", "what": name, "facts": text} for name, text in FACTS.items()]
+    rows.append({"part": "history", "what": "24 h at 1 s, 8 devices and 8 sessions", **day})
     rows += [{"part": "calls", "what": str(row.pop("viewers")), **row} for row in calls]
     rows += [{"part": "/api/status p95", "what": row.pop("driver"), **row} for row in answers]
     driver_ms = costs["swangpu_driver"]["cpu_ms"]
@@ -352,6 +389,8 @@ def main() -> None:
             Goal(f"a reading of ours as a part of {name}'s", driver_ms / costs[name]["cpu_ms"], 1 / 6, "")
             for name in ("nvdashboard", "nvitop", "gpustat")
         ),
+        Goal("memory of a day of eight devices and eight sessions", day["memory MB"], 16, "MB"),
+        Goal("the slowest answer of /history for 24 h", day["24 h ms"], 50, "ms"),
         Goal("calls of a full reading", costs["swangpu_driver"]["calls"], 48, "calls"),
         *(
             Goal(

@@ -12,6 +12,7 @@ from ..domain.devices import ShareKind
 from ..domain.sessions import Session
 from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
 from ..telemetry.attribution import Attributed, Owner, attribute
+from ..telemetry.history import Series
 from ..telemetry.history_files import HistoryFiles
 from ..telemetry.processes import ProcessReader
 from ..telemetry.sampler import Sampler, Snapshot, Watch
@@ -19,7 +20,7 @@ from ..telemetry.sampler import Sampler, Snapshot, Watch
 #: a restart of the server loses at most so much of the history, in seconds
 SAVE_EVERY_S = 30.0
 
-__all__ = ["SiteTelemetry", "TelemetrySnapshot", "session_sample"]
+__all__ = ["SiteTelemetry", "TelemetrySnapshot", "history_fields", "session_sample"]
 
 
 @dataclass(frozen=True)
@@ -92,21 +93,7 @@ class SiteTelemetry:
 
     def history(self, subject: str, start: float, end: float, points: int) -> Mapping[str, Any]:
         """A down-sampled series, as the fields of `swangpu.wire.History`."""
-        series = self._sampler.history.series(subject, start, end, points)
-        return {
-            "subject": series.subject,
-            "interval_s": series.interval_s,
-            "times": list(series.times),
-            "utilization_percent": list(series.utilization_percent),
-            "utilization_percent_min": list(series.utilization_percent_min),
-            "utilization_percent_max": list(series.utilization_percent_max),
-            "memory_used_bytes": list(series.memory_used_bytes),
-            "memory_used_bytes_max": list(series.memory_used_bytes_max),
-            "power_mw": list(series.power_mw),
-            "temperature_c_max": list(series.temperature_c_max),
-            "sm_activity_percent": list(series.sm_activity_percent),
-            "missing": dict(series.missing),
-        }
+        return history_fields(self._sampler.history.series(subject, start, end, points))
 
     def of_session(self, session: Session) -> Sample | None:
         """What a session uses now."""
@@ -166,6 +153,24 @@ class SiteTelemetry:
             return
         self._saved_at = now
         self._saving = self._loop.run_in_executor(None, self._files.save, self._sampler.history)
+
+
+def history_fields(series: Series) -> dict[str, Any]:
+    """The fields of `swangpu.wire.History`."""
+    return {
+        "subject": series.subject,
+        "interval_s": series.interval_s,
+        "times": list(series.times),
+        "utilization_percent": list(series.utilization_percent),
+        "utilization_percent_min": list(series.utilization_percent_min),
+        "utilization_percent_max": list(series.utilization_percent_max),
+        "memory_used_bytes": list(series.memory_used_bytes),
+        "memory_used_bytes_max": list(series.memory_used_bytes_max),
+        "power_mw": list(series.power_mw),
+        "temperature_c_max": list(series.temperature_c_max),
+        "sm_activity_percent": list(series.sm_activity_percent),
+        "missing": dict(series.missing),
+    }
 
 
 def session_sample(
