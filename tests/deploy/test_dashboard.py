@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from looking import viewer
+from nvml.sim import NvmlSim, nvml_library  # noqa: F401
 from server_process import ServerProcess, eventually, server
 from services import Prometheus, prometheus
 from swangpu.telemetry.prometheus import METRICS
@@ -25,6 +24,7 @@ DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "swangpu.j
 PANELS: list[dict[str, Any]] = [p for p in DASHBOARD["panels"] if p["type"] != "row"]
 QUERIES = [(p["title"], t["expr"]) for p in PANELS for t in p["targets"]]
 VARIABLES = {v["name"]: v for v in DASHBOARD["templating"]["list"]}
+TALKATIVE = "gpus 1\ngpu.0.util 40\ngpu.0.rates 1000 2000 300 400\ngpu.0.reasons 68\ngpu.0.ecc 2\ngpu.0.sm 33"
 #: shown nowhere: nothing to look at, but worth an alert or a question
 NOT_SHOWN = {"swan_gpu_devices_left_out"}
 
@@ -66,14 +66,32 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def scraping(one: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Our example's Prometheus, with our target and token, once a second."""
+def library(nvml_library: Path, tmp_path_factory: pytest.TempPathFactory) -> NvmlSim:  # noqa: F811
+    """A driver that tells what the simulated fleet does not."""
+    sim = NvmlSim(nvml_library, tmp_path_factory.mktemp("nvml"))
+    sim.state(TALKATIVE)
+    return sim
+
+
+@pytest.fixture(scope="module")
+def other(library: NvmlSim, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server on that driver."""
+    home = tmp_path_factory.mktemp("other")
+    with server(home, simulated=False, variables=library.variables()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def scraping(
+    one: ServerProcess, other: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """Our example's Prometheus, with our targets and token, once a second."""
     token = tmp_path_factory.mktemp("prometheus") / "token"
     token.write_text(one.token)
     config = (EXAMPLE / "prometheus.yml").read_text()
     for old, new in [
         ("15s", "1s"),
-        ("gpu-box.example.org:8888", f"127.0.0.1:{one.port}"),
+        ('"gpu-box.example.org:8888"', f'"127.0.0.1:{one.port}", "127.0.0.1:{other.port}"'),
         ("swangpu.token", str(token)),
         ("swangpu.rules.yml", str(EXAMPLE / "swangpu.rules.yml")),
     ]:
@@ -93,9 +111,11 @@ def ask(running: Prometheus, expression: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def used(one: ServerProcess, scraping: Prometheus) -> Iterator[Prometheus]:
+def used(one: ServerProcess, other: ServerProcess, library: NvmlSim, scraping: Prometheus) -> Iterator[Prometheus]:
     """Somebody looks; then sessions get GPUs, wait, and end, after the first scrape: counters count from there."""
-    with viewer(one):
+    with viewer(one), viewer(other):
+        eventually(lambda: ask(scraping, "swan_gpu_ecc_uncorrected_errors_total"))
+        library.state(f"{TALKATIVE}\ngpu.0.xid 79")
         eventually(lambda: ask(scraping, 'swan_gpu_queue_wait_seconds_bucket{le="+Inf"}'))
         wish = {"kind": "job", "flavor": "a100-40gb", "duration_s": 600}
         answers = [one.call("POST", "/sessions", wish) for _ in range(2)]
@@ -103,24 +123,6 @@ def used(one: ServerProcess, scraping: Prometheus) -> Iterator[Prometheus]:
         assert [a.status_code for a in answers] == [201, 201, 201]
         assert one.call("DELETE", f"/sessions/{answers[2].json()['id']}").status_code == 200
         yield scraping
-
-
-@contextlib.contextmanager
-def viewer(one: ServerProcess) -> Iterator[None]:
-    """A panel that is open: the driver is read once a second meanwhile."""
-    with socket.create_connection(("127.0.0.1", one.port)) as line:
-
-        def read() -> None:
-            while line.recv(65536):
-                pass
-
-        path = "/swangpu/api/v1/stream?topics=telemetry"
-        line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: token {one.token}\r\n\r\n".encode())
-        reader = threading.Thread(target=read, daemon=True)
-        reader.start()
-        yield
-        line.shutdown(socket.SHUT_RDWR)
-        reader.join(30)
 
 
 def known(found: list[dict[str, Any]]) -> bool:

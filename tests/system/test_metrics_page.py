@@ -10,15 +10,25 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server_process import ServerProcess, server
+from looking import viewer
+from nvml.sim import NvmlSim, nvml, nvml_library  # noqa: F401
+from server_process import ServerProcess, eventually, server
 from services import prometheus_tools
 from swangpu.telemetry.prometheus import METRICS
 
+#: a driver that tells all there is to tell
+TALKATIVE = "gpus 2\ngpu.0.util 40\ngpu.0.rates 1000 2000 300 400\ngpu.0.reasons 68\ngpu.0.ecc 2\ngpu.0.sm 33"
+
 
 @pytest.fixture
-def one(tmp_path: Path) -> Iterator[ServerProcess]:
-    with server(tmp_path, "--SwanGpu.metrics_user_names=True") as running:
+def one(nvml: NvmlSim, tmp_path: Path) -> Iterator[ServerProcess]:  # noqa: F811
+    nvml.state(TALKATIVE)
+    names = "--SwanGpu.metrics_user_names=True"
+    with server(tmp_path / "home", names, simulated=False, variables=nvml.variables()) as running:
         yield running
+
+
+WISH = {"kind": "job", "memory_bytes": 10e9, "duration_s": 600}
 
 
 def ours(one: ServerProcess) -> str:
@@ -28,15 +38,20 @@ def ours(one: ServerProcess) -> str:
     return "".join(f"{line}\n" for line in text.splitlines() if re.match(r"(# \w+ )?swan_gpu_", line))
 
 
-def test_promtool_finds_nothing_to_complain_about(one: ServerProcess) -> None:
-    assert "{" not in ours(one), "nobody has asked for anything yet"
-    assert one.call("POST", "/sessions", {"kind": "job", "flavor": "a100-40gb", "duration_s": 600}).status_code == 201
-    assert one.call("POST", "/sessions", {"kind": "job", "flavor": "a100-40gb", "duration_s": 600}).status_code == 201
-    assert one.call("GET", "/devices").status_code == 200
-    page = ours(one)
-    shown = set(re.findall(r"^(swan_gpu_\w+?)(?:_bucket|_sum|_count)?(?:{| )", page, flags=re.MULTILINE))
-    assert shown == {metric.name for metric in METRICS}
-    assert 'simulated="true"' in page
+def shown(page: str) -> set[str]:
+    return set(re.findall(r"^(swan_gpu_\w+?)(?:_bucket|_sum|_count)?(?:{| )", page, flags=re.MULTILINE))
+
+
+def test_promtool_finds_nothing_to_complain_about(one: ServerProcess, nvml: NvmlSim) -> None:  # noqa: F811
+    assert not shown(ours(one)), "nobody has asked for anything yet"
+    assert [one.call("POST", "/sessions", WISH).status_code for _ in range(3)] == [201] * 3
+    with viewer(one):
+        eventually(lambda: "swan_gpu_pcie_receive_bytes_per_second{" in ours(one))
+        nvml.state(f"{TALKATIVE}\ngpu.0.xid 79")
+        eventually(lambda: 'swan_gpu_last_xid{gpu="0"' in ours(one))
+        page = ours(one)
+    assert shown(page) == {metric.name for metric in METRICS}
+    assert 'simulated="false"' in page
     checked = subprocess.run(
         [prometheus_tools()[1], "check", "metrics"], input=page, capture_output=True, text=True, check=False
     )
@@ -46,8 +61,9 @@ def test_promtool_finds_nothing_to_complain_about(one: ServerProcess) -> None:
 def test_the_page_asks_for_a_login_unless_it_is_opened(tmp_path: Path, one: ServerProcess) -> None:
     assert httpx.get(f"{one.url}/metrics", trust_env=False).status_code == 403
     with server(tmp_path / "open", "--ServerApp.authenticate_prometheus=False") as opened:
-        opened.call("GET", "/devices")
+        assert opened.call("POST", "/sessions", WISH).status_code == 201
         page = httpx.get(f"{opened.url}/metrics", trust_env=False)
         assert page.status_code == 200
-        assert "swan_gpu_driver_state" in page.text
+        assert "swan_gpu_driver_state{" in page.text
+        assert 'simulated="true"' in page.text
         assert "user=" not in page.text

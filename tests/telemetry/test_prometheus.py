@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from swangpu.domain.telemetry import DeviceInfo, DriverStatus, MigInfo, Sample
 from swangpu.simulation.world import World
+from swangpu.telemetry.metrics import DRIVER_STATES, THROTTLE_REASONS
 from swangpu.telemetry.prometheus import (
-    DRIVER_STATES,
     MAX_DEVICES,
     METRICS,
     STALE_S,
@@ -29,11 +29,22 @@ from swangpu.telemetry.sampler import Sampler, Snapshot
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 MIG = MigInfo("MIG-1", "1g.5gb", 5 * 10**9)
+MORE: dict[str, Any] = {
+    "sm_activity_percent": 12.0,
+    "throttle_reasons": ("power_cap",),
+    "pcie_tx_bytes_per_s": 1.0,
+    "pcie_rx_bytes_per_s": 2.0,
+    "nvlink_tx_bytes_per_s": 3.0,
+    "nvlink_rx_bytes_per_s": 4.0,
+    "ecc_uncorrected_count": 5,
+    "last_xid": 79,
+    "last_xid_at": 90.0,
+}
 SNAPSHOT = Snapshot(
     status=DriverStatus("ok"),
     devices={"GPU-1": DeviceInfo("GPU-1", 0, "NVIDIA A100", 40 * 10**9, True, (MIG,))},
     samples={
-        "GPU-1": Sample("GPU-1", 100.0, 42.0, 10**9, 40 * 10**9, 250_000, 7_500_000, 61, 1410),
+        "GPU-1": Sample("GPU-1", 100.0, 42.0, 10**9, 40 * 10**9, 250_000, 7_500_000, 61, 1410, **MORE),
         "MIG-1": Sample("MIG-1", 100.0, None, 10**8, 5 * 10**9),
     },
     as_of=100.0,
@@ -118,6 +129,25 @@ def test_what_else_an_operator_asks() -> None:
     assert found["swan_gpu_queue_wait_seconds_sum"] == 500.0
     assert found["swan_gpu_user_sessions user=alice"] == 2
     assert found["swan_gpu_sessions_ended_total reason=reclaimed"] == 0  # known to be none
+
+
+def test_what_the_driver_tells_beside() -> None:
+    found, device = samples(), "gpu=0 model=NVIDIA A100 profile= {}uuid=GPU-1"
+    plain = device.format("")
+    assert found[f"swan_gpu_sm_activity_ratio {plain}"] == 0.12
+    assert found[f"swan_gpu_pcie_receive_bytes_per_second {plain}"] == 2.0
+    assert found[f"swan_gpu_nvlink_transmit_bytes_per_second {plain}"] == 3.0
+    assert found[f"swan_gpu_ecc_uncorrected_errors_total {plain}"] == 5
+    assert (found[f"swan_gpu_last_xid {plain}"], found[f"swan_gpu_last_xid_timestamp_seconds {plain}"]) == (79, 90.0)
+    throttled = {r: found["swan_gpu_throttled " + device.format(f"reason={r} ")] for r in THROTTLE_REASONS}
+    assert throttled == {reason: float(reason == "power_cap") for reason in THROTTLE_REASONS}
+    assert not any("throttled" in key and "MIG-1" in key for key in found)  # unknown is not "no"
+
+
+def test_every_reason_for_low_clocks_has_its_row() -> None:
+    said = re.search(r"throttle_reasons : .*?Empty", str(Sample.__doc__), flags=re.DOTALL)
+    assert said is not None
+    assert set(re.findall(r"``(\w+)``", said[0])) == set(THROTTLE_REASONS)
 
 
 def test_scraping_never_calls_the_driver() -> None:
