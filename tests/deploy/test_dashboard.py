@@ -18,6 +18,9 @@ from server_process import ServerProcess, eventually, server
 from services import Prometheus, prometheus
 from swangpu.telemetry.prometheus import METRICS
 
+#: the first one may have to fetch Prometheus
+pytestmark = pytest.mark.timeout(400)
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "prometheus"
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "swangpu.json").read_text(encoding="utf-8"))

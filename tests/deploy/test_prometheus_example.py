@@ -12,6 +12,9 @@ import pytest
 from services import prometheus_tools
 from swangpu.telemetry.prometheus import METRICS
 
+#: the first one may have to fetch Prometheus
+pytestmark = pytest.mark.timeout(400)
+
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "prometheus"
 
 

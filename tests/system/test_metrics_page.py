@@ -16,6 +16,9 @@ from server_process import ServerProcess, eventually, server
 from services import prometheus_tools
 from swangpu.telemetry.prometheus import METRICS
 
+#: the first one may have to fetch Prometheus
+pytestmark = pytest.mark.timeout(400)
+
 #: a driver that tells all there is to tell
 TALKATIVE = "gpus 2\ngpu.0.util 40\ngpu.0.rates 1000 2000 300 400\ngpu.0.reasons 68\ngpu.0.ecc 2\ngpu.0.sm 33"
 
