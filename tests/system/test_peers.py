@@ -265,3 +265,11 @@ def test_nobody_but_our_servers_is_let_in(pair: tuple[ServerProcess, ServerProce
         assert answer.status_code == 400
     document = first.call("GET", "/openapi.json").text
     assert "internal" not in document.replace('"internal"', "")
+
+
+def test_a_wish_for_a_notebook_is_passed_on_whole(pair: tuple[ServerProcess, ServerProcess]) -> None:
+    _, follower = pair
+    Notebook(follower, "there.ipynb")
+    answer = follower.call("GET", "/offers", params={"path": "there.ipynb", "memory_bytes": 30e9})
+    assert answer.status_code == 200, answer.text
+    assert {one["memory_bytes"] for one in answer.json()["items"]} == {40 * 10**9}

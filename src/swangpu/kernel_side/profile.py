@@ -73,6 +73,8 @@ class Cell:
             self.body["run_peak_bytes"] = sum(one.run_bytes for one in peaks)
         self.profile = {
             "session_id": self.session_id,
+            "path": None,
+            "kernel_id": self.body["kernel_id"],
             "started_at": self.started_at,
             "ended_at": self.body["ended_at"],
             "wall_s": wall_s,
@@ -84,6 +86,8 @@ class Cell:
             "allocators": self.body["allocators"],
             "energy_mj": None,
             "samples": 0,
+            "shared": None,
+            "simulated": None,
             "missing": self._missing("asking"),
             "verdict": None,
         }
@@ -132,9 +136,13 @@ class Profiler:
     def begin(self, session_id: str) -> Cell:
         """A cell begins to run on a session's share."""
         cell = Cell(session_id, self.every_cell, self._run_bytes)
-        if self._free.acquire(blocking=False):
+        if not self._free.acquire(blocking=False):
+            cell.known.set()
+            return cell
+        try:
             threading.Thread(target=self._see_to, args=(cell,), daemon=True).start()
-        else:
+        except RuntimeError:  # this process may have no more threads; the cell is what matters
+            self._free.release()
             cell.known.set()
         return cell
 
@@ -225,6 +233,7 @@ _WHY = {
     "no_answer": "the server does not answer",
     "no_such_session": "the session is over",
     "too_many": "too many cells at once",
+    "bad_times": "the server's clock differs",
 }
 
 
