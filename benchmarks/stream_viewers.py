@@ -193,7 +193,7 @@ def stall(server: Server, duration_s: float) -> tuple[Window, float]:
         at_half = unsent_bytes(server, ports)
         window = measure(f"one, {STALLED} never read", server, viewers, duration_s / 2)
         at_end = unsent_bytes(server, ports)
-    # What the server has to keep by itself begins where the kernel takes no more.
+    # What the server has to keep by itself begins where the kernel takes no more: the two figures are the same then.
     kept = f"{at_half // STALLED} bytes at half time, {at_end // STALLED} at the end"
     print(f"the kernel keeps for each that never reads: {kept}")
     return window, (window.memory_bytes[-1][1] - before) / 1e6 / STALLED

@@ -16,17 +16,19 @@ import sys
 import time
 
 TOPICS = ("telemetry", "sessions", "pools", "notices")
-MARKS = {topic: f"event: {topic}".encode() for topic in TOPICS}
+#: how the events of each begin; telemetry comes as changes where these are less
+MARKS = [(topic, f"event: {topic}".encode()) for topic in TOPICS] + [("telemetry", b"event: changes")]
 #: what may be cut in two at the end of a packet
-TAIL = max(len(mark) for mark in MARKS.values()) - 1
-TELEMETRY = re.compile(rb'event: telemetry[^{]*\{[^{]*?"as_of":([0-9.]+)')
+TAIL = max(len(mark) for _, mark in MARKS) - 1
+TELEMETRY = re.compile(rb'event: (?:telemetry|changes)[^{]*\{[^{]*?"as_of":([0-9.]+)')
 #: every so manieth viewer notes how old a reading is when it comes
 LISTENS = 25
 
 
-def request(port: int, token: str) -> bytes:
+def request(port: int, token: str, *, changes: bool) -> bytes:
+    """What a panel asks for; without ``changes`` every reading comes whole, which is more."""
     lines = [
-        f"GET /swangpu/api/v1/stream?topics={','.join(TOPICS)} HTTP/1.1",
+        f"GET /swangpu/api/v1/stream?topics={','.join(TOPICS)}&changes={str(changes).lower()} HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
         "Accept: text/event-stream",
         f"Authorization: token {token}",
@@ -52,7 +54,7 @@ class Viewer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
         text = self._tail + data
-        for topic, mark in MARKS.items():
+        for topic, mark in MARKS:
             if mark in text:
                 # each mark is longer than what is left of the text before by one byte at least
                 fresh = text[max(0, len(self._tail) - len(mark) + 1) :]
@@ -82,14 +84,15 @@ def stalled(port: int, ask: bytes) -> socket.socket:
 async def main(port: int, token: str, viewers: int, stalling: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, viewers + stalling + 100)), hard))
-    loop, ask = asyncio.get_running_loop(), request(port, token)
+    loop, ask = asyncio.get_running_loop(), request(port, token, changes=True)
     delays_s: list[float] = []
     open_now: list[Viewer] = []
     for number in range(viewers):
         noted = delays_s if number % LISTENS == 0 else None
         _, viewer = await loop.create_connection(lambda to=noted: Viewer(ask, to), "127.0.0.1", port)
         open_now.append(viewer)
-    never_read = [stalled(port, ask) for _ in range(stalling)]
+    # whole readings, so that the kernel soon takes no more
+    never_read = [stalled(port, request(port, token, changes=False)) for _ in range(stalling)]
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while await reader.readline():
