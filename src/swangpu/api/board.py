@@ -7,9 +7,10 @@ cost the encoding of one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -26,6 +27,13 @@ Views = dict[str, dict[str, dict[str, Any]]]
 
 #: scopes (people, and what they look at) remembered; one more than that forgets the one least lately asked for
 MAX_SCOPES = 4096
+TICK_S = 1.0
+
+
+class Viewer(Protocol):
+    def tick(self, now: float) -> None:
+        """Once a second, with the monotonic time."""
+        ...
 
 
 @dataclass
@@ -63,22 +71,33 @@ class Board:
         self._context = context
         self._states: dict[Scope, _State] = {}
         self._readings: dict[Scope, _Readings] = {}
-        self._viewers = 0
-        self._stop: Any = None
+        self._viewers: dict[Viewer, None] = {}
+        self._stop: Callable[[], None] = lambda: None
+        self._ticking: asyncio.Task[None] | None = None
 
-    def join(self) -> None:
-        """One more viewer."""
-        self._viewers += 1
-        if self._viewers == 1:
+    def join(self, viewer: Viewer) -> None:
+        """One more viewer. One clock ticks for all: a timer for each would cost as much as what it waits for."""
+        self._viewers[viewer] = None
+        if len(self._viewers) == 1:
             self._stop = self._runtime.subscribe(self._changed)
+            self._ticking = asyncio.create_task(self._tick())
 
-    def leave(self) -> None:
+    def leave(self, viewer: Viewer) -> None:
         """One less; with the last one everything is forgotten."""
-        self._viewers -= 1
-        if self._viewers == 0:
+        del self._viewers[viewer]
+        if not self._viewers:
             self._stop()
+            if self._ticking is not None:
+                self._ticking.cancel()
             self._states.clear()
             self._readings.clear()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = self._runtime.clock.monotonic()
+            for viewer in list(self._viewers):
+                viewer.tick(now)
 
     def sessions(self, call: Call, seen: int) -> tuple[int, bytes] | None:
         """Version and event of the sessions that the caller may see, unless that is the version seen last."""

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 
 from .. import wire
 from ..runtime import Change, Runtime, StoredNotice
-from ..runtime.clock import wait_at_most
 from .board import Board, event_bytes
 from .calls import Call
 
@@ -62,19 +61,20 @@ class Stream:
         self._due: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._last_pools = float("-inf")
+        self._last_write = 0.0
         self._last_notice = 0.0
 
     async def run(self, last_event_id: str | None, limit: int | None) -> None:
         """Write until the viewer goes away or ``limit`` events are written."""
         runtime = self._runtime
         with contextlib.ExitStack() as stack:
-            self._board.join()
-            stack.callback(self._board.leave)
+            self._board.join(self)
+            stack.callback(self._board.leave, self)
             stack.callback(runtime.subscribe(self._changed))
             telemetry = runtime.telemetry
             if "telemetry" in self._topics and telemetry is not None:
                 stack.enter_context(telemetry.watch())
-                stack.callback(telemetry.subscribe(lambda snapshot: self._mark("telemetry")))
+                stack.callback(telemetry.subscribe(self._read))
             heard_at = _heard_at(last_event_id, runtime.epoch)
             hello = wire.Hello(
                 epoch=runtime.epoch,
@@ -90,28 +90,30 @@ class Stream:
             await self._loop(limit)
 
     async def _loop(self, limit: int | None) -> None:
-        clock = self._runtime.clock
+        monotonic = self._runtime.clock.monotonic
         written = 1
-        last_write = clock.monotonic()
+        self._last_write = monotonic()
         while limit is None or written < limit:
-            topic = self._next(clock.monotonic())
-            if topic is not None:
-                event = await self._event(topic)
-                if event is not None:
-                    await self._write(event)
-                    written += 1
-                    last_write = clock.monotonic()
-                continue
-            if clock.monotonic() - last_write >= HEARTBEAT_S:
-                await self._write(BEAT)
-                last_write = clock.monotonic()
-            self._wake.clear()
-            held_back = "pools" in self._due
-            wait_s = HEARTBEAT_S - (clock.monotonic() - last_write)
-            await wait_at_most(self._wake, max(0.01, min(wait_s, POOLS_EVERY_S) if held_back else wait_s))
+            topic = self._next(monotonic())
+            event = await self._event(topic) if topic is not None else self._beat(monotonic())
+            if event is not None:
+                await self._write(event)
+                written += topic is not None
+                self._last_write = monotonic()
+            elif topic is None:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def tick(self, now: float) -> None:
+        """What waits for time to pass: totals that were held back, and a word when there is nothing to say."""
+        if "pools" in self._due or now - self._last_write >= HEARTBEAT_S:
+            self._wake.set()
+
+    def _beat(self, now: float) -> bytes | None:
+        return BEAT if now - self._last_write >= HEARTBEAT_S else None
 
     def _next(self, now: float) -> str | None:
-        for topic in list(self._due):
+        for topic in self._due:
             if topic == "pools" and now - self._last_pools < POOLS_EVERY_S:
                 continue
             del self._due[topic]
@@ -119,6 +121,9 @@ class Stream:
                 self._last_pools = now
             return topic
         return None
+
+    def _read(self, snapshot: object) -> None:
+        self._mark("telemetry")
 
     async def _event(self, topic: str) -> bytes | None:
         board, seen = self._board, self._seen.get(topic, -1)
