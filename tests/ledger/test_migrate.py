@@ -165,5 +165,8 @@ def test_only_runs_of_which_all_is_known_count(tmp_path: Path) -> None:
     ledger = SqlLedger(tmp_path / "ledger.sqlite")
     ledger.add_profile(replace(PROFILE, run_id="one cell", every_cell=False))
     ledger.add_profile(replace(PROFILE, run_id="no allocator", run_peak_bytes=None))
+    ledger.add_profile(replace(PROFILE, run_id="turned off"))
+    ledger.add_profile(replace(PROFILE, run_id="turned off", every_cell=False, run_peak_bytes=None))
+    ledger.add_profile(replace(PROFILE, run_id="all", run_peak_bytes=None))
     ledger.add_profile(replace(PROFILE, run_id="all"))
     assert [p.run_id for p in ledger.run_peaks("alice", "fit.ipynb", 5)] == ["all"]

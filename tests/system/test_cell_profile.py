@@ -126,6 +126,8 @@ def test_short_cells_failing_cells_and_cells_without_a_gpu(live: ServerProcess, 
     assert short["busy_percent"] is None
     assert short["verdict"] is None
     assert [data.get("text/plain") for data in kernel.run("3").shown] == ["3"]
+    path = f"/sessions/{live_sessions(live)[0]['id']}/profiles"
+    eventually(lambda: len(live.call("GET", path).json()["items"]) == 2, 10)
     failed = kernel.run("%%gpu --profile\n1 / 0")
     assert failed.error.startswith("ZeroDivisionError")
     assert "ms" in failed.shown[-1]["text/plain"]

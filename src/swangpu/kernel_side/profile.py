@@ -41,6 +41,8 @@ class Cell:
     def __init__(self, session_id: str, every_cell: bool, run_bytes: dict[str, int]) -> None:
         self.session_id = session_id
         self.every_cell = every_cell
+        #: kept, and not shown
+        self.quiet = False
         self.profile: Json = {}
         self.ended = threading.Event()
         self.known = threading.Event()
@@ -118,6 +120,7 @@ class Profiler:
         self._run_bytes: dict[str, int] = {}
         self._free = threading.BoundedSemaphore(MOST)
         self._api: Api | None = None
+        self._gap = False
         self.every_cell = False
         self.now: Cell | None = None
 
@@ -129,13 +132,19 @@ class Profiler:
         change = self._shell.events.register if on else self._shell.events.unregister
         change("pre_run_cell", self._before)
         change("post_run_cell", self._after)
-        if not on and self.now is not None:
-            self.now.ended.set()
-            self.now = None
+        if not on:
+            # what this run needs is not known from now on, and the record of this cell says so
+            self._gap = True
+            cell, self.now = self.now, None
+            if cell is not None:
+                cell.every_cell = False
+                cell.quiet = True
+                cell.end(self._run_id)
+                cell.ended.set()
 
     def begin(self, session_id: str) -> Cell:
         """A cell begins to run on a session's share."""
-        cell = Cell(session_id, self.every_cell, self._run_bytes)
+        cell = Cell(session_id, self.every_cell and not self._gap, self._run_bytes)
         if not self._free.acquire(blocking=False):
             cell.known.set()
             return cell
@@ -178,13 +187,12 @@ class Profiler:
                 with contextlib.suppress(ApiError):
                     self._ask(f"{path}/look", {"for_s": LOOK_S})
                 soon = cell.ended.wait(LOOK_AGAIN_S)
-            if not cell.body:
-                return  # profiling was turned off within it
             try:
                 cell.profile = self._ask(f"{path}/profiles", cell.body)
             except ApiError as error:
                 cell.fail("no_answer" if not error.status else error.code)
-            cell.context.run(self._show, cell)
+            if not cell.quiet:
+                cell.context.run(self._show, cell)
         finally:
             self._free.release()
             cell.known.set()

@@ -83,8 +83,10 @@ def run_peaks(db: Connection, user: str, path: str, limit: int) -> Sequence[RunP
             sa.func.max(c.run_peak_bytes).label("peak_bytes"),
             sa.func.max(c.share_memory_bytes).label("share_memory_bytes"),
         )
-        .where(c.user == user, c.path == path, c.every_cell, c.run_peak_bytes.is_not(None))
+        .where(c.user == user, c.path == path)
         .group_by(c.run_id)
+        # one cell that was profiled alone, or that ended the profiling: others of that run are not known
+        .having(sa.func.min(sa.case((c.every_cell, 1), else_=0)) == 1, sa.func.max(c.run_peak_bytes).is_not(None))
         .order_by(sa.desc("ended_at"))
         .limit(limit)
     )
