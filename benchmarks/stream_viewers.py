@@ -1,8 +1,8 @@
 """What 500 open panels cost one server, whether each gets its events, and what one that stops reading costs.
 
 One real server with the simulated fleet, some sessions held and some waiting; the viewers are one process of their own
-(`clients/viewers.py`). Three phases on the same server: one viewer, all viewers, one viewer and some that never read.
-`DURATION_S=60` for a short run.
+(`clients/viewers.py`). Phases on the same server: one panel; one, and some viewers that never read; all panels; all of
+them while they show every device too. `DURATION_S=60` for a short run.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ class Viewers:
     port: int
     number: int
     stalled: int = 0
+    site: bool = False
     last: Mapping[str, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Viewers:
         words = [sys.executable, str(CLIENT), str(self.port), "t", str(self.number), str(self.stalled)]
+        words += ["site"] if self.site else []
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.mark()
         return self
@@ -212,17 +214,25 @@ def main() -> None:
             with Viewers(server.port, VIEWERS) as many:
                 opened_s = time.monotonic() - begin
                 together = measure(f"{VIEWERS} viewers", server, many, DURATION_S)
+            with Viewers(server.port, VIEWERS, site=True) as many:
+                with_devices = measure(f"{VIEWERS}, devices too", server, many, min(DURATION_S, 60.0))
         finally:
             server.stop()
     each_us = 1e6 * (together.server_cpu_s / together.passed_s - alone.server_cpu_s / alone.passed_s) / VIEWERS
     print(f"{VIEWERS} streams were open after {opened_s:.1f} s; each costs the server {each_us:.0f} us a second\n")
     finish(
         "stream_viewers",
-        [alone.row(), never.row(), together.row()],
+        [alone.row(), never.row(), together.row(), with_devices.row()],
         [
             Goal(f"processor time of the server with {VIEWERS} viewers, of one core", together.cpu_percent, 25.0, "%"),
-            Goal(f"viewers that got fewer than {ENOUGH:g} telemetry events a second", together.starved, 0, ""),
-            Goal("streams that the server closed", together.closed, 0, ""),
+            Goal("the same, while they show every device", with_devices.cpu_percent, 25.0, "%"),
+            Goal(
+                f"viewers that got fewer than {ENOUGH:g} telemetry events a second",
+                together.starved + with_devices.starved,
+                0,
+                "",
+            ),
+            Goal("streams that the server closed", together.closed + with_devices.closed, 0, ""),
             Goal("telemetry, age when it comes, p99", _at(together.delays_s, 0.99), 1000.0, "ms"),
             Goal("another call meanwhile, p95", _at(together.answers_s, 0.95), 100.0, "ms"),
             Goal("memory, more at the end than at half time", together.grown_mb, 5.0, "MB"),

@@ -15,9 +15,11 @@ import socket
 import sys
 import time
 
-TOPICS = ("telemetry", "sessions", "pools", "notices")
+PANEL = ("telemetry", "sessions", "pools", "notices")
+#: of whoever looks at all devices as well
+SITE = ("devices", *PANEL)
 #: how the events of each begin; telemetry comes as changes where these are less
-MARKS = [(topic, f"event: {topic}".encode()) for topic in TOPICS] + [("telemetry", b"event: changes")]
+MARKS = [(topic, f"event: {topic}".encode()) for topic in PANEL] + [("telemetry", b"event: changes")]
 #: what may be cut in two at the end of a packet
 TAIL = max(len(mark) for _, mark in MARKS) - 1
 TELEMETRY = re.compile(rb'event: (?:telemetry|changes)[^{]*\{[^{]*?"as_of":([0-9.]+)')
@@ -25,10 +27,10 @@ TELEMETRY = re.compile(rb'event: (?:telemetry|changes)[^{]*\{[^{]*?"as_of":([0-9
 LISTENS = 25
 
 
-def request(port: int, token: str, *, changes: bool) -> bytes:
+def request(port: int, token: str, topics: tuple[str, ...], *, changes: bool) -> bytes:
     """What a panel asks for; without ``changes`` every reading comes whole, which is more."""
     lines = [
-        f"GET /swangpu/api/v1/stream?topics={','.join(TOPICS)}&changes={str(changes).lower()} HTTP/1.1",
+        f"GET /swangpu/api/v1/stream?topics={','.join(topics)}&changes={str(changes).lower()} HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
         "Accept: text/event-stream",
         f"Authorization: token {token}",
@@ -44,7 +46,7 @@ class Viewer(asyncio.Protocol):
         self._delays_s = delays_s
         self._tail = b""
         self.received = 0
-        self.events = dict.fromkeys(TOPICS, 0)
+        self.events = dict.fromkeys(PANEL, 0)
         self.closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -81,10 +83,10 @@ def stalled(port: int, ask: bytes) -> socket.socket:
     return line
 
 
-async def main(port: int, token: str, viewers: int, stalling: int) -> None:
+async def main(port: int, token: str, viewers: int, stalling: int, topics: tuple[str, ...]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, viewers + stalling + 100)), hard))
-    loop, ask = asyncio.get_running_loop(), request(port, token, changes=True)
+    loop, ask = asyncio.get_running_loop(), request(port, token, topics, changes=True)
     delays_s: list[float] = []
     open_now: list[Viewer] = []
     for number in range(viewers):
@@ -92,14 +94,14 @@ async def main(port: int, token: str, viewers: int, stalling: int) -> None:
         _, viewer = await loop.create_connection(lambda to=noted: Viewer(ask, to), "127.0.0.1", port)
         open_now.append(viewer)
     # whole readings, so that the kernel soon takes no more
-    never_read = [stalled(port, request(port, token, changes=False)) for _ in range(stalling)]
+    never_read = [stalled(port, request(port, token, SITE, changes=False)) for _ in range(stalling)]
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while await reader.readline():
         used = time.process_time()
         answer = {
             "received": [v.received for v in open_now],
-            "events": {topic: [v.events[topic] for v in open_now] for topic in TOPICS},
+            "events": {topic: [v.events[topic] for v in open_now] for topic in PANEL},
             "closed": sum(v.closed for v in open_now),
             "delays_s": delays_s[:],
             "ports": [line.getsockname()[1] for line in never_read],
@@ -110,4 +112,6 @@ async def main(port: int, token: str, viewers: int, stalling: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(
+        main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), SITE if "site" in sys.argv else PANEL)
+    )
