@@ -21,5 +21,15 @@ export default ts.config(
       eqeqeq: ['error', 'always', { null: 'ignore' }]
     }
   },
+  {
+    // What is drawn in a notebook's output, too: neither JupyterLab nor React is there.
+    files: ['src/charts/**'],
+    rules: {
+      '@typescript-eslint/no-restricted-imports': [
+        'error',
+        { patterns: [{ group: ['react', 'react-dom', '@jupyterlab/*', '@lumino/*'], allowTypeImports: true }] }
+      ]
+    }
+  },
   { files: ['**/*.mjs', 'style/*.js'], ...ts.configs.disableTypeChecked }
 );

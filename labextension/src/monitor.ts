@@ -106,7 +106,9 @@ export class GpuMonitor extends Widget {
     this.view.see(seen);
     this.timers.forEach(timer => window.clearInterval(timer));
     this.timers = [];
+    document.removeEventListener('visibilitychange', this.onVisibility);
     if (seen) {
+      document.addEventListener('visibilitychange', this.onVisibility);
       this.timers = [
         window.setInterval(() => void this.look(), DEVICES_EVERY_MS),
         window.setInterval(() => void this.lookAtProcesses(), PROCESSES_EVERY_MS)
@@ -114,6 +116,14 @@ export class GpuMonitor extends Widget {
       void this.look().then(() => this.lookAtProcesses());
     }
   }
+
+  /** While the page was hidden nothing was told: what came in between is asked for. */
+  private readonly onVisibility = (): void => {
+    if (document.visibilityState === 'visible') {
+      this.view.stale();
+      void this.look();
+    }
+  };
 
   /** Which devices there are. */
   private async look(): Promise<void> {

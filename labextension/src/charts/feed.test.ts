@@ -59,6 +59,12 @@ describe('the feed', () => {
     expect(asked[0]?.points).toBeLessThanOrEqual(2000);
   });
 
+  it('asks at once also when the list of devices comes a little later', () => {
+    feed.want([], hour, 900);
+    feed.want([subject('a')], hour, 900);
+    expect(asked.map(({ id }) => id)).toEqual(['a']);
+  });
+
   it('asks for a few at a time', async () => {
     feed.want(['a', 'b', 'c', 'd', 'e', 'f'].map(subject), hour, 900);
     expect(asked.length).toBe(4);

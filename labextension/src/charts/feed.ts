@@ -52,11 +52,11 @@ export class Feed {
     return entry?.asking != null || (entry?.track == null && !entry?.problem);
   }
 
-  /** What is in sight now. The first time it is asked for at once, later when the time shown has come to rest. */
+  /** What is in sight now. At first it is asked for at once, later when the time shown has come to rest. */
   want(subjects: readonly Subject[], range: Range, width: number): void {
     const before = this.wanted;
     this.wanted = { subjects, range, width };
-    if (!before) {
+    if (!before?.subjects.length) {
       this.go();
       return;
     }
