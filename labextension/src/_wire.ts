@@ -15,12 +15,12 @@ export interface AttachRequest {
   in_place?: boolean;
 }
 
-/** `event: changes`, where it was asked for: the fields that differ from the telemetry before. */
+/** `event: changes`, where it was asked for: what of a topic differs from the event before. */
 export interface ChangesEvent {
+  topic: 'pools' | 'sessions' | 'telemetry';
   as_of: number;
-  samples: Record<string, Record<string, unknown>>;
-  sessions: Record<string, Record<string, unknown>>;
-  gone: string[];
+  changed: Record<string, unknown>;
+  gone: string[][];
 }
 
 /** Documentation only: collections answer `{"items": [...], "as_of": t}`. */

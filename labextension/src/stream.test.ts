@@ -184,9 +184,11 @@ describe('the shared stream', () => {
   it('puts changes together, also for a tab that comes later', () => {
     const browser = new Browser();
     const first = tab(browser);
-    source().says('telemetry', '{"as_of":1,"samples":{},"sessions":{"a":{"x":1,"y":1},"b":{"x":2}}}');
-    source().says('changes', '{"as_of":2,"samples":{},"sessions":{"a":{"y":5},"c":{"x":3}},"gone":["b"]}');
-    const whole = 'telemetry {"as_of":2,"samples":{},"sessions":{"a":{"x":1,"y":5},"c":{"x":3}}}';
+    source().says('telemetry', '{"as_of":1,"samples":{},"sessions":{"a":{"x":1,"y":1,"taken_at":0.5},"b":{"x":2}}}');
+    const changed = '"changed":{"sessions":{"a":{"y":5},"c":{"x":3,"taken_at":null}}},"gone":[["sessions","b"]]';
+    source().says('changes', `{"topic":"telemetry","as_of":2,${changed}}`);
+    const whole =
+      'telemetry {"as_of":2,"samples":{},"sessions":{"a":{"x":1,"y":5,"taken_at":2},"c":{"x":3,"taken_at":2}}}';
     expect(first.events.at(-1)).toBe(whole);
     expect(tab(browser).events).toContain(whole);
   });

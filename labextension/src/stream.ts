@@ -1,6 +1,7 @@
 import type { IDisposable } from '@lumino/disposable';
 
-import type { ChangesEvent, SampleView, TelemetryEvent } from './_wire';
+import type { ChangesEvent } from './_wire';
+import { keyed, type Tree, unkeyed, withChanges } from './changes';
 
 /** What the panel needs of an EventSource. */
 export interface Source {
@@ -69,7 +70,8 @@ export class SharedStream implements IDisposable {
   private link: Link = 'connecting';
   private leads = false;
   private wish: Look = 'nothing';
-  private readings: TelemetryEvent | null = null;
+  /** What changes are put together with, by topic. */
+  private readonly known = new Map<string, Tree>();
   private failures = 0;
   private retry: number | undefined;
   private silence: number | undefined;
@@ -220,7 +222,7 @@ export class SharedStream implements IDisposable {
         if (type === 'changes') {
           this.change(event.data);
         } else if (type !== 'heartbeat') {
-          this.readings = type === 'telemetry' ? null : this.readings;
+          this.known.delete(type);
           this.pass(type, event.data);
         }
       });
@@ -237,12 +239,15 @@ export class SharedStream implements IDisposable {
 
   /** Put what has changed together with what was there; everybody else hears of the whole only. */
   private change(data: string): void {
-    const known = this.last.get('telemetry');
-    if (known === undefined) {
+    const changes = JSON.parse(data) as ChangesEvent;
+    const whole = this.last.get(changes.topic);
+    if (whole === undefined) {
       return;
     }
-    this.readings = withChanges(this.readings ?? (JSON.parse(known) as TelemetryEvent), JSON.parse(data) as ChangesEvent);
-    this.pass('telemetry', JSON.stringify(this.readings));
+    const before = this.known.get(changes.topic) ?? keyed(changes.topic, JSON.parse(whole) as Tree);
+    const now = withChanges(before, changes);
+    this.known.set(changes.topic, now);
+    this.pass(changes.topic, JSON.stringify(unkeyed(changes.topic, now)));
   }
 
   private lost(): void {
@@ -282,25 +287,4 @@ export class SharedStream implements IDisposable {
   private say(message: Message): void {
     this.channel.postMessage(message);
   }
-}
-
-type Samples = Record<string, SampleView>;
-
-function merged(before: Samples, changes: Record<string, Record<string, unknown>>, gone: ReadonlySet<string>): Samples {
-  const kept = Object.entries(before).filter(([key]) => !gone.has(key));
-  const out = Object.fromEntries(kept);
-  for (const [key, fields] of Object.entries(changes)) {
-    out[key] = { ...out[key], ...fields } as SampleView;
-  }
-  return out;
-}
-
-/** Readings as they are after a change. */
-export function withChanges(before: TelemetryEvent, { as_of, samples, sessions, gone }: ChangesEvent): TelemetryEvent {
-  const left = new Set(gone);
-  return {
-    as_of,
-    samples: merged(before.samples, samples, left),
-    sessions: merged(before.sessions, sessions, left)
-  };
 }

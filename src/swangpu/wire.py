@@ -532,13 +532,17 @@ class TelemetryEvent(Struct):
 
 
 class ChangesEvent(Struct):
-    """``event: changes``, where it was asked for: the fields that differ from the telemetry before."""
+    """``event: changes``, where it was asked for: what of a topic differs from the event before.
 
+    ``changed`` has the changed fields only: of ``telemetry`` under ``samples`` and ``sessions`` by id, of ``sessions``
+    and ``pools`` under ``items`` by id or name, a pool's ``flavors`` by name. ``gone``: paths of what is there no more.
+    A sample's ``taken_at`` is only told (null: as of the event) when it stops or starts to be as new as the event.
+    """
+
+    topic: Literal["telemetry", "sessions", "pools"]
     as_of: float
-    samples: dict[str, dict[str, Any]]
-    sessions: dict[str, dict[str, Any]]
-    #: what is there no more, of both
-    gone: list[str]
+    changed: dict[str, Any]
+    gone: list[list[str]]
 
 
 class SessionsEvent(Struct):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,9 +96,9 @@ def test_a_viewer_that_keeps_up_gets_what_changed_and_a_slow_one_the_newest() ->
     assert told(hear(board, 0)) == (
         "changes",
         {
+            "topic": "telemetry",
             "as_of": 1.0,
-            "samples": {},
-            "sessions": {"s1": {"taken_at": 1.0, "utilization_percent": 20.0}},
+            "changed": {"sessions": {"s1": {"utilization_percent": 20.0}}},
             "gone": [],
         },
     )
@@ -106,7 +107,7 @@ def test_a_viewer_that_keeps_up_gets_what_changed_and_a_slow_one_the_newest() ->
     assert (name, event["sessions"]["s1"]["memory_total_bytes"]) == ("telemetry", 8)
     telemetry.read()
     name, event = told(hear(board, 1))
-    assert (name, event["sessions"], event["gone"]) == ("changes", {}, ["s1"])
+    assert (name, event["changed"], event["gone"]) == ("changes", {}, [["sessions", "s1"]])
 
 
 def test_all_who_hear_the_same_get_the_same_bytes() -> None:
@@ -133,13 +134,54 @@ def test_people_hear_of_their_own_sessions_only_and_of_devices_when_they_ask() -
     assert set(told(operator)[1]["samples"]) == {"GPU-0", "GPU-1"}
 
 
-@given(st.lists(st.tuples(st.dictionaries(st.sampled_from("abc"), st.integers(0, 3)), st.booleans()), max_size=30))
-def test_changes_put_together_are_always_the_whole(steps: list[tuple[dict[str, int], bool]]) -> None:
+def put_together(tree: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
+    """What a page does with changes; see `stream.ts`."""
+
+    def merge(before: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+        out = dict(before)
+        for key, value in changed.items():
+            known = out.get(key)
+            out[key] = merge(known, value) if isinstance(value, dict) and isinstance(known, dict) else value
+        return out
+
+    fresh = {
+        (kind, key)
+        for kind in ("samples", "sessions")
+        for key, sample in tree[kind].items()
+        if abs(tree["as_of"] - sample["taken_at"]) < 2
+    }
+    out = merge(tree, event["changed"])
+    for *path, last in event["gone"]:
+        at = out
+        for key in path:
+            at = at[key]
+        del at[last]
+    for kind in ("samples", "sessions"):
+        for key, sample in out[kind].items():
+            told = event["changed"].get(kind, {}).get(key, {})
+            if told.get("taken_at", 0) is None or ("taken_at" not in told and (kind, key) in fresh):
+                sample["taken_at"] = event["as_of"]
+    return {**out, "as_of": event["as_of"]}
+
+
+@given(
+    st.lists(
+        st.tuples(st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(0, 3), st.booleans())), st.booleans()),
+        max_size=30,
+    )
+)
+def test_changes_put_together_are_always_the_whole(
+    steps: list[tuple[dict[str, tuple[int, bool]], bool]],
+) -> None:
     telemetry = Telemetry()
     board = Board(runtime(telemetry), None)  # type: ignore[arg-type]
-    seen, samples = -1, {}
-    for percent, listens in steps:
-        telemetry.read(**{name: float(value) for name, value in percent.items()})
+    seen, tree = -1, {}
+    for readings, listens in steps:
+        telemetry.read(**{name: float(value) for name, (value, _) in readings.items()})
+        for name, (_, stuck) in readings.items():
+            if stuck:
+                # This device has not answered for a while.
+                telemetry.samples[name] = replace(telemetry.samples[name], taken_at=-100.0)
         # Somebody else listens all the time.
         board.telemetry(call(), telemetry.number - 1, devices=True, changes=True)
         if not listens:
@@ -147,14 +189,9 @@ def test_changes_put_together_are_always_the_whole(steps: list[tuple[dict[str, i
         found = board.telemetry(call(), seen, devices=True, changes=True)
         assert found is not None
         seen, (name, event) = found[0], told(found)
-        if name == "telemetry":
-            samples = event["samples"]
-        else:
-            samples = {key: value for key, value in samples.items() if key not in event["gone"]}
-            for key, fields in event["samples"].items():
-                samples[key] = {**samples.get(key, {}), **fields}
+        tree = event if name == "telemetry" else put_together(tree, event)
         whole = board.telemetry(call(), -1, devices=True, changes=False)
-        assert samples == told(whole)[1]["samples"]
+        assert tree == told(whole)[1]
 
 
 async def test_a_viewer_that_takes_nothing_has_no_queue() -> None:
@@ -182,4 +219,4 @@ async def test_a_viewer_that_takes_nothing_has_no_queue() -> None:
     await running
     assert len(written) == 3
     name, event = told((0, written[2]))
-    assert (name, event["sessions"]["s1"]["utilization_percent"]) == ("changes", 49.0)
+    assert (name, event["changed"]["sessions"]["s1"]["utilization_percent"]) == ("changes", 49.0)

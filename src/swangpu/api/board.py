@@ -8,9 +8,9 @@ cost the encoding of one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -23,11 +23,14 @@ from .views import pool_view, sample_view
 __all__ = ["Board", "event_bytes"]
 
 Scope = tuple[str, ...]
-Views = dict[str, dict[str, dict[str, Any]]]
+Tree = dict[str, Any]
+Topic = Literal["telemetry", "sessions", "pools"]
 
 #: scopes (people, and what they look at) remembered; one more than that forgets the one least lately asked for
 MAX_SCOPES = 4096
 TICK_S = 1.0
+#: a sample is as new as the rest when it is not older than this, in seconds
+FRESH_S = 2.0
 
 
 class Viewer(Protocol):
@@ -38,23 +41,20 @@ class Viewer(Protocol):
 
 @dataclass
 class _State:
-    """The newest of one topic for one scope."""
-
-    version: int = 0
-    body: bytes = b""
-    event: bytes = b""
-    dirty: bool = True
-
-
-@dataclass
-class _Readings:
-    """The newest samples for one scope, and how they differ from those before."""
+    """The newest of one topic for one scope, and how it differs from what was there before."""
 
     version: int = -1
     base: int = -1
-    views: Views = field(default_factory=dict)
+    tree: Tree = field(default_factory=dict)
     full: bytes = b""
     changes: bytes = b""
+    dirty: bool = True
+
+    def since(self, seen: int, changes: bool) -> tuple[int, bytes] | None:
+        """What somebody gets who has seen a version."""
+        if seen == self.version:
+            return None
+        return self.version, self.changes if changes and seen == self.base and self.changes else self.full
 
 
 class Board:
@@ -70,7 +70,6 @@ class Board:
         self._runtime = runtime
         self._context = context
         self._states: dict[Scope, _State] = {}
-        self._readings: dict[Scope, _Readings] = {}
         self._viewers: dict[Viewer, None] = {}
         self._stop: Callable[[], None] = lambda: None
         self._ticking: asyncio.Task[None] | None = None
@@ -90,7 +89,6 @@ class Board:
             if self._ticking is not None:
                 self._ticking.cancel()
             self._states.clear()
-            self._readings.clear()
 
     async def _tick(self) -> None:
         while True:
@@ -99,24 +97,24 @@ class Board:
             for viewer in list(self._viewers):
                 viewer.tick(now)
 
-    def sessions(self, call: Call, seen: int) -> tuple[int, bytes] | None:
+    def sessions(self, call: Call, seen: int, *, changes: bool) -> tuple[int, bytes] | None:
         """Version and event of the sessions that the caller may see, unless that is the version seen last."""
         state = self._state(("sessions", call.user, str(call.operator)))
         if state.dirty:
             items = sessions_of(call)
-            self._put(state, "sessions", wire.SessionsEvent(as_of=self._runtime.now(), items=items), items)
-        return (state.version, state.event) if state.version != seen else None
+            event = wire.SessionsEvent(as_of=self._runtime.now(), items=items)
+            self._put(state, "sessions", event.as_of, {"items": {s.id: _plain(s) for s in items}}, event)
+        return state.since(seen, changes)
 
-    def pools(self, seen: int) -> tuple[int, bytes] | None:
+    def pools(self, seen: int, *, changes: bool) -> tuple[int, bytes] | None:
         state = self._state(("pools",))
         if state.dirty:
             found = self._runtime.broker.state
             known = self._context.known(self._runtime)
             items = [pool_view(found, pool, known) for pool in found.pools.values()]
-            # When a pool was asked is no news.
-            undated = [msgspec.structs.replace(pool, as_of=0.0) for pool in items]
-            self._put(state, "pools", wire.PoolsEvent(as_of=known.now, items=items), undated)
-        return (state.version, state.event) if state.version != seen else None
+            event = wire.PoolsEvent(as_of=known.now, items=items)
+            self._put(state, "pools", event.as_of, {"items": {p.name: _pool(p) for p in items}}, event)
+        return state.since(seen, changes)
 
     def telemetry(self, call: Call, seen: int, *, devices: bool, changes: bool) -> tuple[int, bytes] | None:
         """Version and event of the newest readings, unless that is the version seen last.
@@ -131,18 +129,11 @@ class Board:
         latest = self._runtime.telemetry.latest()
         if latest.number == seen:
             return None
-        scope = ("telemetry", call.user, str(call.operator), str(devices))
-        known = self._readings.get(scope)
-        if known is None or known.version != latest.number:
-            before = known or _Readings()
-            known = self._readings[scope] = self._read(call, latest, before, devices)
-            _bound(self._readings)
-        if changes and seen == known.base and known.changes:
-            return known.version, known.changes
-        if not known.full:
-            event = {"as_of": round(latest.as_of, 3), **known.views}
-            known.full = event_bytes("telemetry", self._id(), msgspec.json.encode(event))
-        return known.version, known.full
+        state = self._state(("telemetry", call.user, str(call.operator), str(devices)))
+        if state.version != latest.number:
+            as_of = round(latest.as_of, 3)
+            self._put(state, "telemetry", as_of, self._readings(call, latest, devices), None, latest.number)
+        return state.since(seen, changes)
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -153,35 +144,34 @@ class Board:
             _bound(self._states)
         return state
 
-    def _put(self, state: _State, topic: str, event: msgspec.Struct, compared: Any) -> None:
-        body = msgspec.json.encode(compared)
+    def _put(
+        self, state: _State, topic: Topic, as_of: float, tree: Tree, event: msgspec.Struct | None, version: int = -1
+    ) -> None:
+        """The newest of a topic. Without a version of its own it is news only if it differs."""
         state.dirty = False
-        if body != state.body or not state.version:
-            state.body, state.version = body, state.version + 1
-            state.event = event_bytes(topic, self._id(), wire.encode(event))
+        before = state.tree
+        gone: list[list[str]] = []
+        changed = _diff(_undated(before, before.get("as_of", 0.0), topic), _undated(tree, as_of, topic), [], gone)
+        first = state.version < 0
+        if version < 0 and not first and not changed and not gone:
+            return
+        state.base, state.version = state.version, version if version >= 0 else state.version + 1
+        state.tree = {**tree, "as_of": as_of}
+        whole = wire.encode(event) if event is not None else msgspec.json.encode({"as_of": as_of, **tree})
+        state.full = event_bytes(topic, self._id(), whole)
+        told = wire.ChangesEvent(topic=topic, as_of=as_of, changed=changed, gone=gone)
+        state.changes = b"" if first else event_bytes("changes", self._id(), wire.encode(told))
 
-    def _read(self, call: Call, latest: Any, before: _Readings, devices: bool) -> _Readings:
+    def _readings(self, call: Call, latest: Any, devices: bool) -> Tree:
         telemetry = self._runtime.telemetry
         sessions = {}
         for session in self._runtime.broker.state.live():
             if session.user == call.user or call.operator:
                 sample = telemetry.of_session(session)
                 if sample is not None:
-                    sessions[session.id] = sample_view(sample)
-        samples = {u: sample_view(s) for u, s in latest.samples.items()} if devices else {}
-        views: Views = {
-            "samples": {key: msgspec.to_builtins(view) for key, view in samples.items()},
-            "sessions": {key: msgspec.to_builtins(view) for key, view in sessions.items()},
-        }
-        found = _Readings(version=latest.number, base=before.version, views=views)
-        if before.version >= 0:
-            event = {
-                "as_of": round(latest.as_of, 3),
-                **{kind: _changed(before.views[kind], now) for kind, now in views.items()},
-                "gone": sorted(key for kind, now in views.items() for key in before.views[kind].keys() - now.keys()),
-            }
-            found.changes = event_bytes("changes", self._id(), msgspec.json.encode(event))
-        return found
+                    sessions[session.id] = _plain(sample_view(sample))
+        samples = {u: _plain(sample_view(s)) for u, s in latest.samples.items()} if devices else {}
+        return {"samples": samples, "sessions": sessions}
 
     def _changed(self, change: Change) -> None:
         if change.sessions or change.pools:
@@ -198,14 +188,46 @@ def event_bytes(name: str, event_id: str, data: bytes) -> bytes:
     return f"event: {name}\nid: {event_id}\ndata: ".encode() + data + b"\n\n"
 
 
-def _changed(
-    before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """The fields of each sample that differ from the sample before; all of one that was not there."""
-    out = {}
-    for key, fields in now.items():
-        known = before.get(key, {})
-        out[key] = {name: value for name, value in fields.items() if name not in known or known[name] != value}
+def _plain(value: msgspec.Struct) -> Tree:
+    fields: Tree = msgspec.to_builtins(value)
+    return fields
+
+
+def _pool(pool: wire.Pool) -> Tree:
+    """With its flavors by name: one that changes is told alone."""
+    return {**_plain(pool), "flavors": {f.name: _plain(f) for f in pool.flavors}}
+
+
+def _undated(tree: Tree, as_of: float, topic: str) -> Tree:
+    """Without the times that are no news: when a pool was asked, and of a reading that is as new as the rest."""
+    if topic == "pools":
+        return {"items": {key: {**item, "as_of": 0.0} for key, item in tree.get("items", {}).items()}}
+    if topic != "telemetry":
+        return {key: value for key, value in tree.items() if key != "as_of"}
+    return {
+        kind: {key: _undated_sample(sample, as_of) for key, sample in tree.get(kind, {}).items()}
+        for kind in ("samples", "sessions")
+    }
+
+
+def _undated_sample(sample: Tree, as_of: float) -> Tree:
+    """Of a reading that is as new as the rest it is said once for all."""
+    return {**sample, "taken_at": None} if abs(as_of - sample["taken_at"]) < FRESH_S else sample
+
+
+def _diff(before: Tree, now: Tree, path: list[str], gone: list[list[str]]) -> Tree:
+    """What of ``now`` is not in ``before``; paths of what is there no more are put into ``gone``."""
+    out: Tree = {}
+    for key, value in now.items():
+        if key not in before:
+            out[key] = value
+        elif isinstance(value, dict) and isinstance(before[key], dict):
+            inner = _diff(before[key], value, [*path, key], gone)
+            if inner:
+                out[key] = inner
+        elif value != before[key]:
+            out[key] = value
+    gone += [[*path, key] for key in before if key not in now]
     return out
 
 

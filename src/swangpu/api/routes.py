@@ -88,7 +88,7 @@ _STREAM = (
     Parameter(
         "changes",
         str,
-        "Tell telemetry as changes of what was told before, where that is less.",
+        "Tell what has changed since the event before, instead of all.",
         choices=("true", "false"),
     ),
 )

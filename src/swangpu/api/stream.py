@@ -39,7 +39,7 @@ class Stream:
     write : callable
         Writes and flushes; returns when the viewer has taken it.
     changes : bool
-        Whether the viewer takes telemetry as changes of what it has.
+        Whether the viewer takes changes of what it has.
     """
 
     def __init__(
@@ -131,9 +131,9 @@ class Stream:
             return self._notices()
         if topic == "pools":
             await self._runtime.refresh(max_age_s=10.0)
-            news = board.pools(seen)
+            news = board.pools(seen, changes=self._changes)
         elif topic == "sessions":
-            news = board.sessions(self._call, seen)
+            news = board.sessions(self._call, seen, changes=self._changes)
         else:
             news = board.telemetry(self._call, seen, devices="devices" in self._topics, changes=self._changes)
         if news is None:
