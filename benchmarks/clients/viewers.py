@@ -19,7 +19,9 @@ PANEL = ("telemetry", "sessions", "pools", "notices")
 #: of whoever looks at all devices as well
 SITE = ("devices", *PANEL)
 #: how the events of each begin; telemetry comes as changes where these are less
-MARKS = [(topic, f"event: {topic}".encode()) for topic in PANEL] + [("telemetry", b"event: changes")]
+MARKS = [(topic, f"event: {topic}".encode()) for topic in PANEL] + [
+    (topic, f'{{"topic":"{topic}"'.encode()) for topic in PANEL
+]
 #: what may be cut in two at the end of a packet
 TAIL = max(len(mark) for _, mark in MARKS) - 1
 TELEMETRY = re.compile(rb'event: (?:telemetry|changes)[^{]*\{[^{]*?"as_of":([0-9.]+)')

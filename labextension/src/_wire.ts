@@ -20,7 +20,7 @@ export interface ChangesEvent {
   topic: 'pools' | 'sessions' | 'telemetry';
   as_of: number;
   changed: Record<string, unknown>;
-  gone: string[][];
+  gone?: string[][];
 }
 
 /** Documentation only: collections answer `{"items": [...], "as_of": t}`. */

@@ -86,7 +86,7 @@ function dated(before: Tree, now: Tree, { changed, as_of }: ChangesEvent): Tree 
 
 /** An event as it is after a change. */
 export function withChanges(before: Tree, event: ChangesEvent): Tree {
-  const now = event.gone.reduce((tree, path) => without(tree, path), merged(before, event.changed));
+  const now = (event.gone ?? []).reduce((tree, path) => without(tree, path), merged(before, event.changed));
   const whole = event.topic === 'telemetry' ? dated(before, now, event) : now;
   return { ...whole, as_of: event.as_of };
 }

@@ -531,7 +531,7 @@ class TelemetryEvent(Struct):
     sessions: dict[str, SampleView]
 
 
-class ChangesEvent(Struct):
+class ChangesEvent(Struct, omit_defaults=True):
     """``event: changes``, where it was asked for: what of a topic differs from the event before.
 
     ``changed`` has the changed fields only: of ``telemetry`` under ``samples`` and ``sessions`` by id, of ``sessions``
@@ -542,7 +542,7 @@ class ChangesEvent(Struct):
     topic: Literal["telemetry", "sessions", "pools"]
     as_of: float
     changed: dict[str, Any]
-    gone: list[list[str]]
+    gone: list[list[str]] = []
 
 
 class SessionsEvent(Struct):

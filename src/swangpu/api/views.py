@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -58,10 +59,16 @@ def reason_view(reason: Reason) -> wire.ReasonView:
     return wire.ReasonView(code=reason.code, params=dict(reason.params), text=reason.text)
 
 
+def _coarse(seconds: float) -> float:
+    """As exact as a waiting time can be; a figure that ticks by the second would be sent by the second."""
+    step = 1.0 if seconds < 60 else 10.0 if seconds < 3600 else 60.0
+    return math.ceil(seconds / step) * step
+
+
 def estimate_view(estimate: WaitEstimate | None) -> wire.Estimate | None:
     if estimate is None:
         return None
-    return wire.Estimate(p50_s=estimate.p50_s, p90_s=estimate.p90_s, basis=estimate.basis)
+    return wire.Estimate(p50_s=_coarse(estimate.p50_s), p90_s=_coarse(estimate.p90_s), basis=estimate.basis)
 
 
 def session_view(state: BrokerState, session: Session, known: Known, *, for_owner: bool) -> wire.SessionView:
