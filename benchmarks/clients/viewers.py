@@ -18,7 +18,7 @@ import time
 PANEL = ("telemetry", "sessions", "pools", "notices")
 #: of whoever looks at all devices as well
 SITE = ("devices", *PANEL)
-#: how the events of each begin; telemetry comes as changes where these are less
+#: how the events of each begin; they come as changes where these are less
 MARKS = [(topic, f"event: {topic}".encode()) for topic in PANEL] + [
     (topic, f'{{"topic":"{topic}"'.encode()) for topic in PANEL
 ]
