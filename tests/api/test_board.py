@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -219,3 +220,31 @@ async def test_a_viewer_that_takes_nothing_has_no_queue() -> None:
     assert len(written) == 3
     name, event = told((0, written[2]))
     assert (name, event["changed"]["sessions"]["s1"]["utilization_percent"]) == ("changes", 49.0)
+
+
+async def test_a_viewer_that_takes_nothing_for_long_is_hung_up_on() -> None:
+    telemetry = Telemetry()
+    telemetry.read(GPU_0=0.0)
+    place = runtime(telemetry)
+    ended = asyncio.Event()
+    stuck = asyncio.Event()
+    written: list[bytes] = []
+
+    async def write(data: bytes) -> None:
+        written.append(data)
+        if len(written) == 2:
+            stuck.set()
+            await ended.wait()
+            raise ConnectionError
+
+    here = SimpleNamespace(runtime=place, user="ada", operator=False, context=SimpleNamespace(version="1"))
+    stream = Stream(here, Board(place, None), ("telemetry",), write, hang_up=ended.set)  # type: ignore[arg-type]
+    running = asyncio.create_task(stream.run(None, None))
+    await stuck.wait()
+    now = place.clock.monotonic()
+    stream.tick(now + 60)
+    assert not ended.is_set()
+    stream.tick(now + 200)
+    with pytest.raises(ConnectionError):
+        await running
+    assert telemetry.listeners == []

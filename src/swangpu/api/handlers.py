@@ -187,7 +187,15 @@ class ApiMixin(Base):
         board = self.context.boards.get(call.runtime)
         if board is None:
             board = self.context.boards[call.runtime] = Board(call.runtime, self.context)
-        stream = Stream(call, board, topics, write, changes=call.query.get("changes") == "true")
+        connection = self.request.connection
+
+        def hang_up() -> None:
+            stream = getattr(connection, "stream", None)
+            if stream is not None:
+                stream.close()
+
+        changes = call.query.get("changes") == "true"
+        stream = Stream(call, board, topics, write, changes=changes, hang_up=hang_up)
         await stream.run(self.request.headers.get("Last-Event-ID"), call.query.get("limit"))
         self.finish()
 

@@ -23,6 +23,8 @@ HEARTBEAT_S = 5.0
 BEAT = b"event: heartbeat\ndata: {}\n\n"
 #: totals of the site go out at most this often
 POOLS_EVERY_S = 1.0
+#: a viewer that has taken nothing for so long is gone, or as good as that
+STUCK_S = 120.0
 #: notices of so long ago are told to somebody who comes anew, in seconds
 NOTICES_S = 600.0
 
@@ -40,6 +42,8 @@ class Stream:
         Writes and flushes; returns when the viewer has taken it.
     changes : bool
         Whether the viewer takes changes of what it has.
+    hang_up : callable
+        Ends the connection; called when the viewer has taken nothing for long.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Stream:
         write: Callable[[bytes], Awaitable[None]],
         *,
         changes: bool = False,
+        hang_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._call = call
         self._board = board
@@ -57,6 +62,8 @@ class Stream:
         self._topics = topics
         self._write = write
         self._changes = changes
+        self._hang_up = hang_up
+        self._writing_since: float | None = None
         self._seen: dict[str, int] = {}
         self._due: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -97,7 +104,9 @@ class Stream:
             topic = self._next(monotonic())
             event = await self._event(topic) if topic is not None else self._beat(monotonic())
             if event is not None:
+                self._writing_since = monotonic()
                 await self._write(event)
+                self._writing_since = None
                 written += topic is not None
                 self._last_write = monotonic()
             elif topic is None:
@@ -106,6 +115,11 @@ class Stream:
 
     def tick(self, now: float) -> None:
         """What waits for time to pass: totals that were held back, and a word when there is nothing to say."""
+        if self._writing_since is not None:
+            if now - self._writing_since > STUCK_S:
+                # As long as it is there the driver is read for it every second.
+                self._hang_up()
+            return
         if "pools" in self._due or now - self._last_write >= HEARTBEAT_S:
             self._wake.set()
 
