@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from needs import missing, tool
+from needs import USUAL, missing, tool
 from server_process import free_port
 
 __all__ = ["Prometheus", "prometheus", "prometheus_tools", "unpacked"]
@@ -50,8 +50,12 @@ def _download(package: str, folder: Path) -> bool:
     if apt is None or dpkg is None:
         return False
 
+    # They start programs of the usual folders themselves.
+    environment = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", ""), USUAL])}
+
     def run(*command: str) -> bool:
-        return subprocess.run(command, cwd=folder, capture_output=True, timeout=600, check=False).returncode == 0
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=600, check=False)
+        return done.returncode == 0
 
     if not run(apt, "download", package):
         # the list of packages is missing or old
