@@ -102,4 +102,6 @@ def command(live: ServerProcess, *words: str) -> list[str]:
     if not token.exists():
         token.touch(mode=0o600)
         token.write_text(live.token)
-    return [sys.executable, "-m", "swangpu.cli", words[0], "--url", live.url, "--token-file", str(token), *words[1:]]
+    # behind the name of the command; a report has two
+    names, rest = (words[:2], words[2:]) if words[0] == "report" else (words[:1], words[1:])
+    return [sys.executable, "-m", "swangpu.cli", *names, "--url", live.url, "--token-file", str(token), *rest]
