@@ -153,6 +153,8 @@ def test_status_and_reports(live: ServerProcess) -> None:
 
     assert "GPUs that can be had" in said("status")
     assert set(json.loads(said("status", "--json"))) == {"offers", "pools", "sessions"}
+    said("run", "--memory", "2GB", "--", sys.executable, "-c", "pass")
+    all_given_back(live)
     assert "GPU-hours held" in said("report", "usage")
     assert said("report", "demand", "--by", "flavor", "--csv").startswith("key,")
     assert "items" in json.loads(said("report", "usage", "--json"))
