@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,5 +97,5 @@ def test_kernels_children_and_strangers_are_told_apart(server: ServerProcess, nv
     finally:
         stranger.kill()
         stranger.wait()
-        fit.run("child.kill(); import os, signal; None")
-        subprocess.run(["kill", str(orphan)], check=False)
+        fit.run("child.kill()")
+        os.kill(orphan, signal.SIGKILL)
