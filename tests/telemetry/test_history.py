@@ -180,3 +180,10 @@ def test_a_damaged_file_or_a_full_disk_costs_the_history_only(tmp_path: Path, ca
         history.add("GPU-1", 6.0, utilization_percent=1.0, memory_used_bytes=None)
     assert "not kept on disk" in caplog.text
     assert history.series("GPU-1", 0, 10).times == (5.0, 6.0)
+
+
+def test_no_time_at_all_is_nothing() -> None:
+    history = History()
+    history.add("x", 5.0, utilization_percent=1.0, memory_used_bytes=None)
+    assert history.series("x", 5, 5).times == ()
+    assert history.series("x", 9, 5).times == ()

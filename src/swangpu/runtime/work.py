@@ -241,7 +241,7 @@ class Work:
             try:
                 await asyncio.wait_for(detaching, DETACH_TIMEOUT_S[carry])
             except NotFound:
-                return
+                break
             except SwanGpuError as error:
                 why = why or error.detail
             except (TimeoutError, asyncio.TimeoutError):

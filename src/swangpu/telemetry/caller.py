@@ -77,10 +77,10 @@ class _Round:
                 return hang_s
             return self._current[2] + hang_s - now
 
-    def abandon(self) -> str | None:
+    def abandon(self, now: float, hang_s: float) -> str | None:
         """Go on without the call that hangs: its subject, or None when it has come back just now."""
         with self._lock:
-            if self._current is None or self._current[1].done:
+            if self._current is None or self._current[1].done or self._current[2] + hang_s > now:
                 return None
             self._abandoned = True
             return self._current[0]
@@ -185,8 +185,10 @@ class Caller:
             for subject, call in list(calls.items()):
                 if call.done:
                     out[subject] = calls.pop(subject).result()
-            if hung is not None:
-                self._note(hung, calls.pop(hung))
+            # It may have come back just after it was given up; then its answer is as good as any.
+            lost = calls.pop(hung, None) if hung is not None else None
+            if hung is not None and lost is not None:
+                self._note(hung, lost)
                 out[hung] = NotAnswered(hung)
         return out
 
@@ -198,8 +200,9 @@ class Caller:
         self._reader.submit(work)
         left = self._hang_s
         while not work.finished.wait(left):
-            left = work.left_s(self._clock.monotonic(), self._hang_s)
-            subject = work.abandon() if left <= 0 else None
+            now = self._clock.monotonic()
+            left = work.left_s(now, self._hang_s)
+            subject = work.abandon(now, self._hang_s) if left <= 0 else None
             if subject is not None:
                 log.warning("A call of the GPU driver does not come back; going on without it")
                 self._hangs += 1

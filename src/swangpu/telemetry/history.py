@@ -299,6 +299,8 @@ def _cut(blocks: Mapping[int, Block], start: int, end: int) -> _Columns | None:
     if not hours:
         return None
     start, end = max(start, hours[0] * BLOCK_S), min(end, (hours[-1] + 1) * BLOCK_S)
+    if end <= start:
+        return None
     small: list[list[bytes]] = [[], [], [], []]
     memory: list[tuple[int, array[int]]] = []
     power = array("H")

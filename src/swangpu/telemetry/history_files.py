@@ -76,9 +76,10 @@ class HistoryFiles:
             raise
 
     def _files(self) -> Iterator[tuple[Path, str, int]]:
-        oldest = int(self._now()) // BLOCK_S - KEPT_BLOCKS
+        newest = int(self._now()) // BLOCK_S
+        oldest = newest - KEPT_BLOCKS
         for path in sorted(self._folder.glob(f"*/*{SUFFIX}")):
-            if path.stem.isdigit() and int(path.stem) >= oldest:
+            if path.stem.isdecimal() and oldest <= int(path.stem) <= newest:
                 yield path, unquote(path.parent.name), int(path.stem)
 
     def _remove_old(self) -> None:

@@ -25,7 +25,7 @@ __all__ = ["Device", "Mig", "Sampling"]
 _SLOW = ("temperature", "clock", "reasons")
 TURNS = 4
 #: after a pause of so many seconds what was read before says nothing about now
-STALE_S = 10.0
+STALE_S = 25.0
 
 #: how long what a process used is believed when the driver has nothing newer, in seconds
 USES_KEPT_S = 3.0
@@ -189,7 +189,8 @@ class Sampling:
             missing.setdefault("sm_activity_percent", "not_yet")
         if utilization is None and activity is not None and activity.time_percent is not None:
             utilization = Utilization(activity.time_percent, activity.time_percent, 0)
-            del missing["utilization_percent"], missing["utilization_percent_max"]
+            missing.pop("utilization_percent", None)
+            missing.pop("utilization_percent_max", None)
         slow = device.slow
         device.settled = _settled(device, counters, utilization, missing, calls)
         return Sample(
@@ -234,7 +235,8 @@ class Sampling:
         busy = None if utilization is None else utilization.mean_percent
         if busy is None and activity is not None and activity.time_percent is not None:
             busy = activity.time_percent
-            del reading.missing["utilization_percent"], reading.missing["utilization_percent_max"]
+            reading.missing.pop("utilization_percent", None)
+            reading.missing.pop("utilization_percent_max", None)
         return Sample(
             uuid=mig.info.uuid,
             taken_at=self._now(),
