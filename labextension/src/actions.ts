@@ -1,6 +1,6 @@
 import { UUID } from '@lumino/coreutils';
 
-import type { Offer, SessionRequest } from './_wire';
+import type { KernelPreview, Offer, SessionRequest } from './_wire';
 import type { Api } from './api';
 import { type Model, type Notebook, problemOf, type Wish } from './model';
 import { EMPTY, SPAN_S, withHistory } from './series';
@@ -9,6 +9,11 @@ const POINTS = 150;
 const EXTEND_S = 3600;
 
 export type Carry = 'all' | 'none';
+
+/** What a person has agreed to lose and to keep: two looks into a kernel that say the same are equal here. */
+function consequence(preview: KernelPreview | null): string {
+  return preview ? JSON.stringify([preview.restart_needed, preview.carry_supported, preview.carried, preview.left]) : '';
+}
 
 /** What a person can do, and what it changes in the model. */
 export class Actions {
@@ -52,15 +57,22 @@ export class Actions {
       previewing: notebook.kernelId !== null,
       key: UUID.uuid4(),
       sending: false,
+      overtaken: false,
       problem: null
     };
     this.model.set({ card });
-    if (notebook.kernelId === null) {
+    await this.reconsider();
+  }
+
+  /** Look into the kernel of the open card (anew: a cell has run since). */
+  async reconsider(): Promise<void> {
+    const { card } = this.model.state;
+    if (!card?.kernelId || card.sending) {
       return;
     }
-    const preview = await this.api.preview(notebook.kernelId).catch(() => null);
+    const preview = await this.api.preview(card.kernelId).catch(() => null);
     const now = this.model.state.card;
-    if (now?.key === card.key) {
+    if (now?.key === card.key && !now.sending) {
       this.model.set({ card: { ...now, preview, previewing: false } });
     }
   }
@@ -69,14 +81,19 @@ export class Actions {
     this.model.set({ card: null });
   }
 
-  /** Do what the card says. */
+  /** Do what the card says; where the kernel has run since, say what is lost now instead. */
   async get(carry: Carry): Promise<void> {
     const { card, wish } = this.model.state;
     if (!card || card.sending) {
       return;
     }
-    this.model.set({ card: { ...card, sending: true, problem: null } });
+    this.model.set({ card: { ...card, sending: true, overtaken: false, problem: null } });
     try {
+      const preview = card.kernelId === null ? null : await this.api.preview(card.kernelId).catch(() => null);
+      if (consequence(preview) !== consequence(card.preview)) {
+        this.model.set({ card: { ...card, preview, previewing: false, overtaken: true, problem: null } });
+        return;
+      }
       const kernelId = card.kernelId ?? (await this.ensureKernel(card.path));
       const free = card.offer ? (card.offer.estimate?.p90_s ?? (card.offer.free > 0 ? 0 : 1)) <= 0 : this.anyFree();
       const body: SessionRequest = {

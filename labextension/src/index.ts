@@ -48,8 +48,13 @@ function activate(
 
   const actions = new Actions(api, model, path => notebooks.ensureKernel(path));
   const offering = new Offering(model, () => actions.look());
-  const notebooks = new Notebooks(tracker, serviceManager.contents, serviceManager.sessions, model, () =>
-    offering.ask()
+  const notebooks = new Notebooks(
+    tracker,
+    serviceManager.contents,
+    serviceManager.sessions,
+    model,
+    () => offering.ask(),
+    () => void actions.reconsider()
   );
   const tools: Tools = {
     model,

@@ -44,6 +44,8 @@ export interface Card {
   /** Made once per card, so that a double click makes one session. */
   key: string;
   sending: boolean;
+  /** The kernel has run since the person was told what Get would do: they are told anew and choose again. */
+  overtaken: boolean;
   problem: Problem | null;
 }
 

@@ -1,4 +1,4 @@
-import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import { type INotebookTracker, NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 import type { Contents, Session } from '@jupyterlab/services';
 
 import type { SessionView } from './_wire';
@@ -17,8 +17,15 @@ export class Notebooks {
     private readonly contents: Contents.IManager,
     private readonly sessions: Session.IManager,
     private readonly model: Model,
-    private readonly changed: () => void
+    private readonly changed: () => void,
+    /** A cell of the notebook in front has run. */
+    private readonly ran: () => void
   ) {
+    NotebookActions.executed.connect((_, { notebook }) => {
+      if (notebook === this.followed?.content) {
+        this.ran();
+      }
+    });
     tracker?.currentChanged.connect((_, panel) => this.follow(panel));
     this.follow(tracker?.currentWidget ?? null);
     let before = '';

@@ -89,6 +89,7 @@ export function GetCard({ card }: { card: Card }): JSX.Element {
       <div>
         <b>{title}</b> {what}
       </div>
+      {card.overtaken && <p role="alert">{trans.__('The kernel has run since. Look again before you choose.')}</p>}
       <Consequence card={card} waits={waits} words={words} />
       <div className="jp-Gpu-buttons">
         {carries ? (
