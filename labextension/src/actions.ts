@@ -12,7 +12,7 @@ export type Carry = 'all' | 'none';
 
 /** What a person has agreed to lose and to keep: two looks into a kernel that say the same are equal here. */
 function consequence(preview: KernelPreview | null): string {
-  return preview ? JSON.stringify([preview.restart_needed, preview.carry_supported, preview.carried, preview.left]) : '';
+  return preview ? JSON.stringify([preview.restart_needed, preview.carry_supported, preview.carried, preview.left, preview.warning?.code]) : '';
 }
 
 /** What a person can do, and what it changes in the model. */

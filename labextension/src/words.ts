@@ -248,6 +248,8 @@ export class Words {
       lease_ends: p => trans.__('%1 goes back in %2 min.', title(p), text(p.minutes)),
       lease_ended: p =>
         p.title ? trans.__('%1: the lease has ended and the GPU goes back.', title(p)) : trans.__('Its lease has ended.'),
+      kernel_busy: () =>
+        trans.__('A cell is running. It would be stopped, and all variables lost. Wait for it to keep them.'),
       no_kernel: () => trans.__('Its kernel was shut down, so the GPU went back.'),
       pool_away: p => trans.__('%1 does not answer now; you keep your place.', text(p.pool)),
       unclaimed: () => trans.__('It was not claimed in time and went to the next in the queue.'),

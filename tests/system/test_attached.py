@@ -142,6 +142,22 @@ def test_variables_are_carried_there_and_back(server: ServerProcess) -> None:
     assert kernel.run(SHARE).strip() == "None"
 
 
+def test_a_look_into_a_busy_kernel_says_that_its_cell_would_be_stopped(server: ServerProcess) -> None:
+    kernel = LiveKernel(server, "busy.ipynb")
+    kernel.start("import time\nkept = 1\ntime.sleep(60)")
+    look = {"kernel_id": kernel.id}
+    busy = eventually(lambda: server.call("GET", "/kernels/preview", params=look).json()["warning"])
+    assert busy["code"] == "kernel_busy" and "Wait for it" in busy["text"]
+    with server.client() as client:
+        client.post(f"/api/kernels/{kernel.id}/interrupt")
+
+    def idle() -> bool:
+        found = server.call("GET", "/kernels/preview", params=look).json()
+        return found["warning"] is None and "kept" in found["carried"]
+
+    eventually(idle)
+
+
 def notices(server: ServerProcess) -> dict[str, dict[str, str]]:
     """What the person was told, by code and session."""
     said = server.call("GET", "/stream", params={"topics": "notices", "limit": "2"}).text

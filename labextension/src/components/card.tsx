@@ -13,6 +13,9 @@ function fileName(path: string): string {
 function Variables({ preview, words }: { preview: KernelPreview; words: Words }): JSX.Element {
   const { format, trans } = words;
   const total = preview.carried.length + preview.left.length;
+  if (preview.warning?.code === 'kernel_busy') {
+    return <></>;
+  }
   if (!preview.carry_supported) {
     return <>{trans.__('Its variables are lost: they can not be carried in this kernel.')}</>;
   }

@@ -194,7 +194,14 @@ class JupyterKernelHost:
             "stack": [],
             "warning": None,
         }
-        if not variables.is_python(kernel) or getattr(kernel, "execution_state", "") == "busy":
+        if not variables.is_python(kernel):
+            return out
+        if getattr(kernel, "execution_state", "") == "busy":
+            out["warning"] = {
+                "code": "kernel_busy",
+                "params": {},
+                "text": "A cell is running. It would be stopped, and all variables lost. Wait for it to keep them.",
+            }
             return out
         found = await variables.ask_kernel(kernel, "swangpu_kernel.carry.preview()", variables.PREVIEW_TIMEOUT_S)
         stack = await variables.ask_kernel(kernel, "swangpu_kernel.stack.check()", variables.PREVIEW_TIMEOUT_S)
