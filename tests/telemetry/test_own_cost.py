@@ -57,4 +57,4 @@ def test_the_samplers_threads_are_found_by_their_names() -> None:
         found = {thread.name for thread in threading.enumerate()} & set(NAMES)
         assert ThreadTime().seconds() is not None
     sampler.close()
-    assert found == {"swangpu-sampler", "swangpu-reader"}
+    assert found == {"swangpu-sampler", "swangpu-lookout"}

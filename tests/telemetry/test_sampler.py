@@ -203,6 +203,55 @@ def test_a_round_ends_however_many_devices_hang(made: Callable[..., Sampler]) ->
         until(lambda: not sampler.snapshot.silent_since)
 
 
+def test_one_that_comes_back_late_does_not_go_on_beside_its_successor(made: Callable[..., Sampler]) -> None:
+    driver = FakeDriver()
+    sampler = made(driver)
+
+    def conductors() -> int:
+        return sum(thread.name == "swangpu-sampler" for thread in threading.enumerate())
+
+    before = conductors()
+    with sampler.watch():
+        until(lambda: sampler.snapshot.number > 1)
+        driver.hang["GPU-0"] = 1.0
+        until(lambda: "GPU-0" in sampler.snapshot.silent_since)
+        assert conductors() == before + 2
+        del driver.hang["GPU-0"]
+        until(lambda: conductors() == before + 1)
+        until(lambda: not sampler.snapshot.silent_since)
+        numbers: list[int] = []
+        sampler.subscribe(lambda snapshot: numbers.append(snapshot.number))
+        until(lambda: len(numbers) > 10)
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_close_does_not_wait_for_a_call_that_hangs(made: Callable[..., Sampler]) -> None:
+    driver = FakeDriver()
+    sampler = made(driver)
+    sampler.refresh().result(5)
+    driver.hang["GPU-0"] = 4.0
+    asked = sampler.refresh()
+    until(lambda: driver.calls["GPU-0"] > 1)
+    sampler.close()
+    assert "GPU-0" in asked.result(3).devices
+    assert not driver.calls["close"]  # it would hang as well
+
+
+def test_a_device_whose_call_raises_leaves_the_others_alone(
+    made: Callable[..., Sampler], caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = FakeDriver(3)
+    sampler = made(driver)
+    answers = driver.sample
+    driver.sample = lambda uuid: [][1] if uuid == "GPU-1" else answers(uuid)  # type: ignore[method-assign]
+    with sampler.watch():
+        until(lambda: sampler.snapshot.number > 3)
+    found = sampler.snapshot
+    assert found.devices["GPU-1"].lost_reason == "not_answering"
+    assert [found.samples[f"GPU-{i}"].utilization_percent for i in range(3)] == [50.0, None, 50.0]
+    assert sum("The sampler failed" in r.message for r in caplog.records if r.levelname == "ERROR") == 1
+
+
 def test_a_failing_subscriber_or_driver_is_said_once_and_survived(
     made: Callable[..., Sampler], caplog: pytest.LogCaptureFixture
 ) -> None:

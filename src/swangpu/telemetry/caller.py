@@ -1,9 +1,13 @@
-"""Calls that may hang, made on a thread that can be left behind."""
+"""Calls that may hang, made on a thread that can be left behind.
+
+Handing each call over to another thread and waiting for it would wake two threads a reading, which costs more than
+the reading does. So a thread makes its calls itself, and a lookout that sleeps for as long as a call may take looks
+after it.
+"""
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..ports import Clock
 
-__all__ = ["Caller", "NotAnswered"]
+__all__ = ["Caller", "LeftBehind", "NotAnswered"]
 
 log = logging.getLogger(__name__)
 
@@ -19,12 +23,16 @@ T = TypeVar("T")
 
 #: calls of one subject that may hang at the same time; after that it is left alone until one of them comes back
 MAX_STUCK = 3
-#: calls given up in one round; after that the rest is asked on threads of its own, so that a round has an end
+#: calls given up in one round; after that each of the rest is asked on a thread of its own
 MAX_HANGS_PER_ROUND = 2
 
 
 class NotAnswered(Exception):
-    """The call did not come back in time, or is not made now because the last one did not."""
+    """The call is not made now because the last one did not come back."""
+
+
+class LeftBehind(Exception):
+    """This thread made a call that took too long; another one has taken its place, and this one ends."""
 
 
 class _Call:
@@ -50,60 +58,72 @@ class _Call:
         return self._value
 
 
-class _Round:
-    """Calls that a reader makes one after the other; handed over once, since each handing over costs."""
+class _Turn:
+    """A call that a thread makes, and since when."""
 
-    def __init__(self, calls: Mapping[str, _Call]) -> None:
-        self._calls = calls
-        self._lock = threading.Lock()
-        self._current: tuple[str, _Call, float] | None = None
-        self._abandoned = False
-        self.finished = threading.Event()
+    __slots__ = ("begun", "call", "subject")
 
-    def run(self, clock: Clock) -> None:
-        for subject, call in self._calls.items():
-            with self._lock:
-                if self._abandoned:
-                    # Whoever waited has gone on with the rest.
-                    return
-                self._current = (subject, call, clock.monotonic())
-            call.run(clock)
-        self.finished.set()
-
-    def left_s(self, now: float, hang_s: float) -> float:
-        """How long to wait before looking again whether the present call hangs; not positive when it does."""
-        with self._lock:
-            if self._current is None or self._current[1].done:
-                return hang_s
-            return self._current[2] + hang_s - now
-
-    def abandon(self, now: float, hang_s: float) -> str | None:
-        """Go on without the call that hangs: its subject, or None when it has come back just now."""
-        with self._lock:
-            if self._current is None or self._current[1].done or self._current[2] + hang_s > now:
-                return None
-            self._abandoned = True
-            return self._current[0]
+    def __init__(self, subject: str, call: _Call, begun: float) -> None:
+        self.subject = subject
+        self.call = call
+        self.begun = begun
 
 
-class _Reader:
-    """A thread that makes calls one after the other and sleeps in between without waking up."""
+class _Lookout:
+    """A thread that notices that a call does not come back. It begins with the first call, and wakes up only while
+    calls are made.
+    """
 
-    def __init__(self, clock: Clock) -> None:
-        self._rounds: queue.SimpleQueue[_Round | None] = queue.SimpleQueue()
+    def __init__(self, clock: Clock, hang_s: float, hung: Callable[[_Turn], object]) -> None:
         self._clock = clock
-        threading.Thread(target=self._run, name="swangpu-reader", daemon=True).start()
+        self._hang_s = hang_s
+        self._hung = hung
+        self._wake = threading.Condition()
+        #: calls have been made since it looked the last time
+        self.busy = False
+        self.turn: _Turn | None = None
+        self._parked = False
+        self._stopped = False
+        self._started = False
 
-    def submit(self, work: _Round) -> None:
-        self._rounds.put(work)
+    def begin(self) -> None:
+        """Calls are about to be made. Costs nothing while it is awake."""
+        self.busy = True
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._run, name="swangpu-lookout", daemon=True).start()
+        elif self._parked:
+            with self._wake:
+                self._wake.notify()
 
     def stop(self) -> None:
-        """End after the present call."""
-        self._rounds.put(None)
+        with self._wake:
+            self._stopped = True
+            self._wake.notify()
 
     def _run(self) -> None:
-        while (work := self._rounds.get()) is not None:
-            work.run(self._clock)
+        while self._sleep():
+            turn = self.turn
+            if turn is not None and self._clock.monotonic() >= turn.begun + self._hang_s:
+                self._hung(turn)
+
+    def _sleep(self) -> bool:
+        """Until a call may hang; without a timeout when none has been made for a while."""
+        with self._wake:
+            if not self.busy and self.turn is None:
+                self._parked = True
+                while not self.busy and not self._stopped:
+                    self._wake.wait()
+                self._parked = False
+            self.busy = False
+            turn = self.turn
+            left = self._hang_s / 2
+            if turn is not None:
+                left = min(left, turn.begun + self._hang_s - self._clock.monotonic())
+            if not self._stopped:
+                # A call that has begun after this look is found by the next one, before it is due.
+                self._wake.wait(max(left, 0.001))
+            return not self._stopped
 
 
 @dataclass
@@ -119,7 +139,9 @@ class _Silence:
 class Caller:
     """Asks subjects (a device, the driver itself) and remembers which of them do not answer.
 
-    Used from one thread.
+    Calls are made on the thread that asks. When one does not come back in time, that thread is left behind:
+    ``left_behind`` is called on another one, and is to go on with what that thread was doing, on a new thread, with
+    `begin_round`. If the old one ever comes back, it gets `LeftBehind` and has to end.
 
     Parameters
     ----------
@@ -128,100 +150,113 @@ class Caller:
         A call that takes longer, in seconds, is given up.
     retry_s : tuple of float
         Shortest and longest pause, in seconds, before a silent subject is asked again.
+    left_behind : callable
+        Quick, and may be called on any thread.
     """
 
-    def __init__(self, clock: Clock, *, hang_s: float, retry_s: tuple[float, float]) -> None:
+    def __init__(
+        self, clock: Clock, *, hang_s: float, retry_s: tuple[float, float], left_behind: Callable[[], object]
+    ) -> None:
         self._clock = clock
         self._hang_s = hang_s
         self._retry_s = retry_s
-        self._reader: _Reader | None = None
+        self._left_behind = left_behind
+        self._lookout = _Lookout(clock, hang_s, self._give_up)
         self._silent: dict[str, _Silence] = {}
         self._hangs = 0
+        #: guards whether a call has come back or is given up
+        self._lock = threading.Lock()
 
-    def begin_round(self) -> None:
-        """Forget how many calls were given up in the round before."""
-        self._hangs = 0
+    def begin_round(self, *, again: bool = False) -> None:
+        """Calls follow. ``again``: the thread that made them so far was left behind; they go on here."""
+        if not again:
+            self._hangs = 0
+        self._lookout.begin()
 
     def silent_since(self) -> dict[str, float]:
         """Subjects that do not answer, and since when (Unix seconds)."""
         return {subject: silence.since for subject, silence in self._silent.items()}
 
     def ask(self, subject: str, function: Callable[[], T]) -> T:
-        """Make a call about a subject.
+        """Make a call about a subject; see `ask_all`.
 
         Raises
         ------
         NotAnswered
-            It takes too long, or the subject is silent and not due to be asked again.
+            The subject is silent and not due to be asked again.
+        Exception
+            What the call raised.
         """
         answer = self.ask_all({subject: function})[subject]
-        if isinstance(answer, NotAnswered):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def ask_all(self, functions: Mapping[str, Callable[[], T]]) -> dict[str, T | NotAnswered]:
-        """Make a call about each subject, in order; those that do not answer hold up nobody for longer than a hang.
+    def ask_all(self, functions: Mapping[str, Callable[[], T]]) -> dict[str, T | Exception]:
+        """Make a call about each subject, in order.
+
+        Returns
+        -------
+        dict
+            What each call gave or raised; `NotAnswered` for those that do not answer.
 
         Raises
         ------
-        Exception
-            What a call raised.
+        LeftBehind
+            A call took too long, and another thread goes on.
         """
-        out: dict[str, T | NotAnswered] = {}
-        calls: dict[str, _Call] = {}
+        out: dict[str, T | Exception] = {}
         for subject, function in functions.items():
-            if subject in self._silent:
-                out[subject] = self._probe(subject, function)
-            else:
-                calls[subject] = _Call(function)
-        while calls:
-            if self._hangs >= MAX_HANGS_PER_ROUND:
-                for subject, call in calls.items():
+            try:
+                if subject in self._silent:
+                    out[subject] = self._probe(subject, function)
+                elif self._hangs >= MAX_HANGS_PER_ROUND:
+                    # So that a round has an end, however many hang.
+                    call = _Call(function)
                     self._aside(call)
                     self._note(subject, call)
                     out[subject] = NotAnswered(subject)
-                break
-            hung = self._make(calls)
-            for subject, call in list(calls.items()):
-                if call.done:
-                    out[subject] = calls.pop(subject).result()
-            # It may have come back just after it was given up; then its answer is as good as any.
-            lost = calls.pop(hung, None) if hung is not None else None
-            if hung is not None and lost is not None:
-                self._note(hung, lost)
-                out[hung] = NotAnswered(hung)
+                else:
+                    out[subject] = self._make(subject, function)
+            except LeftBehind:
+                raise
+            except Exception as error:
+                out[subject] = error
         return out
 
-    def _make(self, calls: Mapping[str, _Call]) -> str | None:
-        """Have a reader make calls; the subject at which it hangs, or None when all were made."""
-        if self._reader is None:
-            self._reader = _Reader(self._clock)
-        work = _Round(dict(calls))
-        self._reader.submit(work)
-        left = self._hang_s
-        while not work.finished.wait(left):
-            now = self._clock.monotonic()
-            left = work.left_s(now, self._hang_s)
-            subject = work.abandon(now, self._hang_s) if left <= 0 else None
-            if subject is not None:
-                log.warning("A call of the GPU driver does not come back; going on without it")
-                self._hangs += 1
-                self._reader.stop()
-                self._reader = None
-                return subject
-            left = max(left, 0.001)
-        return None
+    def _make(self, subject: str, function: Callable[[], T]) -> T:
+        lookout = self._lookout
+        call = _Call(function)
+        turn = lookout.turn = _Turn(subject, call, self._clock.monotonic())
+        call.run(self._clock)
+        with self._lock:
+            if lookout.turn is not turn:
+                raise LeftBehind
+            lookout.turn = None
+        answer: T = call.result()
+        return answer
+
+    def _give_up(self, turn: _Turn) -> None:
+        """On the lookout's thread: a call takes too long."""
+        lookout = self._lookout
+        with self._lock:
+            # It may have come back just now; then its answer is as good as any.
+            if lookout.turn is not turn or turn.call.done:
+                return
+            lookout.turn = None
+            self._hangs += 1
+            self._note(turn.subject, turn.call)
+        log.warning("A call of the GPU driver does not come back; going on without it")
+        self._left_behind()
 
     def stop(self, last: Callable[[], object]) -> None:
-        """Make one last call, unless something hangs, and end the thread. Waits only so long as any call may take."""
-        if self._reader is not None:
-            work = _Round({"last": _Call(last)})
+        """Make one last call, unless something hangs, and end the lookout."""
+        try:
             if not self._silent:
-                self._reader.submit(work)
-            self._reader.stop()
-            self._reader = None
-            if not self._silent:
-                work.finished.wait(min(self._hang_s, 1.0))
+                self.begin_round()
+                self._make("", last)
+        finally:
+            self._lookout.stop()
 
     def _note(self, subject: str, call: _Call) -> None:
         now = self._clock.monotonic()

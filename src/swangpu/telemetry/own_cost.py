@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["ThreadTime"]
 
 #: how the sampler and its caller name their threads
-NAMES = ("swangpu-sampler", "swangpu-reader", "swangpu-probe")
+NAMES = ("swangpu-sampler", "swangpu-lookout", "swangpu-probe")
 
 
 class ThreadTime:

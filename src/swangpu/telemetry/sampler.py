@@ -13,10 +13,9 @@
 
 Nobody looking and no session active: no call of the driver, no wake-up.
 
-The driver is called on one thread, the reader; another, the conductor, gives it one call at a time and waits for the
-answer. A call that takes longer than ``hang_s`` is given up: its thread is left behind, a new reader goes on without
-that device, and the device is said to be silent (``Snapshot.silent_since``) until a probe on a thread of its own gets
-an answer.
+The driver is called on one thread, the conductor. A call that takes longer than ``hang_s`` is given up: its thread is
+left behind, a new conductor goes on without that device, and the device is said to be silent
+(``Snapshot.silent_since``) until a probe on a thread of its own gets an answer.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from typing import Any, Literal
 
 from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
 from ..ports import Clock, GpuDriver
-from .caller import Caller, NotAnswered
+from .caller import Caller, LeftBehind, NotAnswered
 from .history import History
 from .reading import nothing
 
@@ -137,10 +136,12 @@ class Sampler:
         self._clock = clock
         self._interval_s: dict[Pace, float] = {"look": look_interval_s, "session": session_interval_s}
         self._list_interval_s = list_interval_s
-        self._caller = Caller(clock, hang_s=hang_s, retry_s=retry_s)
+        self._caller = Caller(clock, hang_s=hang_s, retry_s=retry_s, left_behind=self._succeed)
         self._snapshot = Snapshot(simulated=driver.simulated)
         self._watching: dict[Pace, int] = {"look": 0, "session": 0}
         self._waiting: list[Future[Snapshot]] = []
+        #: those of them that the present reading is for
+        self._answering: list[Future[Snapshot]] = []
         self._subscribers: list[Callable[[Snapshot], None]] = []
         self._wake = threading.Condition()
         self._conductor: threading.Thread | None = None
@@ -213,9 +214,18 @@ class Sampler:
     def _start(self) -> None:
         """Called with the lock held."""
         if self._conductor is None and not self._closed:
-            self._conductor = threading.Thread(target=self._conduct, name="swangpu-sampler", daemon=True)
-            self._conductor.start()
+            self._appoint(again=False)
         self._wake.notify_all()
+
+    def _appoint(self, *, again: bool) -> None:
+        """Called with the lock held."""
+        self._conductor = threading.Thread(target=self._conduct, args=(again,), name="swangpu-sampler", daemon=True)
+        self._conductor.start()
+
+    def _succeed(self) -> None:
+        """The conductor is stuck in a call: another one goes on with its reading."""
+        with self._wake:
+            self._appoint(again=True)
 
     def _unwatch(self, pace: Pace) -> None:
         with self._wake:
@@ -228,22 +238,38 @@ class Sampler:
                 return self._interval_s[pace]
         return None
 
-    def _conduct(self) -> None:
-        last = float("-inf")
-        while self._sleep_until_due(last):
-            last = self._clock.monotonic()
-            with self._wake:
-                waiting, self._waiting = self._waiting, []
-            self._list_due = self._list_due or bool(waiting)
+    def _conduct(self, again: bool) -> None:
+        # From here on only what a call gave may change anything: a thread that was left behind comes back in a call.
+        with suppress(LeftBehind):
+            last = float("-inf")
+            while (again and not self._closed) or self._sleep_until_due(last):
+                last = self._clock.monotonic()
+                with self._wake:
+                    waiting, self._waiting = self._waiting, []
+                self._list_due = self._list_due or bool(waiting)
+                self._answering += waiting
+                self._caller.begin_round(again=again)
+                again = False
+                try:
+                    self._publish(self._read())
+                except LeftBehind:
+                    raise
+                except Exception as error:  # a driver that raises breaks its promise; the next reading may still work
+                    self._say_once(error)
+                waiting, self._answering = self._answering, []
+                self._resolve(waiting)
             try:
-                self._publish(self._read())
-            except Exception:  # a driver that raises breaks its promise; the next reading may still work
-                log.log(logging.DEBUG if self._failed else logging.ERROR, "The sampler failed", exc_info=True)
-                self._failed = True
-            self._resolve(waiting)
-        self._caller.stop(self._driver.close)
-        with self._wake:
-            self._resolve(self._waiting)
+                self._caller.stop(self._driver.close)
+            except LeftBehind:
+                raise
+            except Exception as error:
+                self._say_once(error)
+            with self._wake:
+                self._resolve(self._answering + self._waiting)
+
+    def _say_once(self, error: Exception) -> None:
+        log.log(logging.DEBUG if self._failed else logging.ERROR, "The sampler failed", exc_info=error)
+        self._failed = True
 
     def _resolve(self, waiting: list[Future[Snapshot]]) -> None:
         for future in waiting:
@@ -289,7 +315,6 @@ class Sampler:
     # -- one reading ------------------------------------------------------------------------------
 
     def _read(self) -> Snapshot:
-        self._caller.begin_round()
         status = self._list(self._snapshot.status)
         # Devices that answer, and whether the driver can be used at all, in one go.
         asked: dict[str, Callable[[], Any]] = {_OPEN: self._driver.open}
@@ -298,12 +323,14 @@ class Sampler:
                 asked[info.uuid] = partial(self._driver.sample, info.uuid)
         answers = self._caller.ask_all(asked)
         said = answers.pop(_OPEN)
-        status = _SILENT if isinstance(said, NotAnswered) else said
+        status = self._status(said)
         devices: dict[str, DeviceInfo] = {}
         samples: dict[str, Sample] = {}
         for info in self._listed:
             answer = answers.get(info.uuid)
-            found: Sequence[Sample] = () if answer is None or isinstance(answer, NotAnswered) else answer
+            found: Sequence[Sample] = () if answer is None or isinstance(answer, Exception) else answer
+            if isinstance(answer, Exception) and not isinstance(answer, NotAnswered):
+                self._say_once(answer)
             reason = info.lost_reason
             if not status.ok:
                 reason = reason or ("not_answering" if status.code == "not_answering" else "lost")
@@ -337,9 +364,7 @@ class Sampler:
         if not due or (self._listed and self._caller.silent_since().keys() - {_LIST}):
             return status
         answers: dict[str, Any] = self._caller.ask_all({_OPEN: self._driver.open})
-        if isinstance(answers[_OPEN], NotAnswered):
-            return _SILENT
-        status = answers[_OPEN]
+        status = self._status(answers[_OPEN])
         if not status.ok:
             return status
         try:
@@ -348,3 +373,11 @@ class Sampler:
             return status if self._listed else _SILENT
         self._listed_at, self._list_due = now, False
         return status
+
+    @staticmethod
+    def _status(said: DriverStatus | Exception) -> DriverStatus:
+        if isinstance(said, NotAnswered):
+            return _SILENT
+        if isinstance(said, Exception):
+            raise said
+        return said
