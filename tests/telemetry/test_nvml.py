@@ -133,6 +133,14 @@ def test_with_gpm_the_multiprocessors_are_seen_and_slices_say_how_busy_they_are(
         for s in (whole, *slices):
             assert s.utilization_percent == 100.0 and s.sm_activity_percent == 12.0, s
             assert not {"utilization_percent", "sm_activity_percent"} & dict(s.missing).keys()
+
+        # After a pause the reading before is too old to say anything about now.
+        from swangpu.telemetry import nvml_sample
+        stale, nvml_sample.STALE_S = nvml_sample.STALE_S, -1.0
+        s = d.sample(GPU.format(0))[0]
+        assert s.sm_activity_percent is None and dict(s.missing)["sm_activity_percent"] == "not_yet", s
+        nvml_sample.STALE_S = stale
+        assert d.sample(GPU.format(0))[0].sm_activity_percent == 33.0
     """)
 
 

@@ -243,6 +243,9 @@ class NvmlCalls:
             return None
         if kind.value != _UNSIGNED or min(times) <= since_us:
             values = tuple(_value(kind.value, v) for at, v in zip(times, values, strict=True) if at > since_us)
+        else:
+            # The union's other half is not the driver's to fill.
+            values = tuple([v & 0xFFFFFFFF for v in values])
         return Utilization(sum(values) / len(values), float(max(values)), seen_us)
 
     def _power(self, handle: Any, unsupported: set[str]) -> int | None:
@@ -310,6 +313,8 @@ class NvmlCalls:
                 raise self._nvml.NVMLError(code)
             unpack, uses = _USE.unpack_from, buffers.uses
             rows = [unpack(uses, at) for at in range(0, count * _USE.size, _USE.size)]
+            # What a driver leaves unfilled the next time must not be read as another device's processes.
+            ctypes.memset(uses, 0, count * _USE.size)
             return _by_pid([(row[0], row[1], row[2]) for row in rows], since_us)
 
     def _old_uses(self, handle: Any, since_us: int) -> tuple[dict[int, float], int]:
@@ -367,7 +372,7 @@ def _by_pid(found: Sequence[tuple[int, int, int]], since_us: int) -> tuple[dict[
     newest = since_us
     for at, pid, percent in found:
         # Drivers have been seen to leave rubbish in slots that they do not fill.
-        if pid and 0 <= percent <= 100:
+        if pid and at > since_us and 0 <= percent <= 100:
             out[pid] = max(out.get(pid, 0.0), float(percent))
             newest = max(newest, at)
     return out, newest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +27,29 @@ class Activity:
     sm_percent: float | None
 
 
+class _Pair:
+    """The driver's memory for two readings."""
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+        self.samples: list[Any] = []
+        #: the first of them has been taken
+        self.taken = False
+        while len(self.samples) < 2:
+            self.samples.append(nvml.nvmlGpmSampleAlloc())
+
+    def __del__(self) -> None:
+        # Threads that probe come and go, and each has its own.
+        for sample in self.samples:
+            with suppress(Exception):
+                self._nvml.nvmlGpmSampleFree(sample)
+
+
 class _Kept(threading.local):
     """Of each thread its own: a call that hangs holds what it was given."""
 
     def __init__(self, nvml: Any) -> None:
-        self.samples: dict[str, list[Any]] = {}
+        self.pairs: dict[str, _Pair] = {}
         self.metrics = nvml.c_nvmlGpmMetricsGet_t()
         self.metrics.version, self.metrics.numMetrics = _VERSION, 2
         self.metrics.metrics[0].metricId, self.metrics.metrics[1].metricId = _GRAPHICS, _SM
@@ -56,7 +75,7 @@ class Gpm:
         except (self._nvml.NVMLError, AttributeError):
             return False
 
-    def activity(self, uuid: str, handle: Any, gpu_instance: int | None) -> Activity | None:
+    def activity(self, uuid: str, handle: Any, gpu_instance: int | None, anew: bool = False) -> Activity | None:
         """Since the reading before; None at the first one.
 
         Parameters
@@ -65,18 +84,21 @@ class Gpm:
             Of the whole device.
         gpu_instance : int or None
             The MIG device's, None for the whole device.
+        anew : bool
+            The reading before is too long ago to say anything about now: this is the first one.
         """
         nvml, kept = self._nvml, self._kept
-        pair = kept.samples.get(uuid)
+        pair = kept.pairs.get(uuid)
         if pair is None:
-            pair = [nvml.nvmlGpmSampleAlloc(), nvml.nvmlGpmSampleAlloc()]
-            self._take(handle, gpu_instance, pair[0])
-            kept.samples[uuid] = pair
+            pair = kept.pairs[uuid] = _Pair(nvml)
+        if anew or not pair.taken:
+            self._take(handle, gpu_instance, pair.samples[0])
+            pair.taken = True
             return None
-        self._take(handle, gpu_instance, pair[1])
+        self._take(handle, gpu_instance, pair.samples[1])
         metrics = kept.metrics
-        metrics.sample1, metrics.sample2 = pair
-        pair.reverse()
+        metrics.sample1, metrics.sample2 = pair.samples
+        pair.samples.reverse()
         nvml.nvmlGpmMetricsGet(metrics)
         time_percent, sm_percent = (
             None if metrics.metrics[i].nvmlReturn else float(metrics.metrics[i].value) for i in range(2)

@@ -102,8 +102,9 @@ class Sampling:
         own = self._quick(device)
         if own is not None:
             return (own,)
-        migs = tuple([self._sample_mig(device, mig) for mig in device.migs])
-        return (self._sample_device(device, migs), *migs)
+        paused = time.monotonic() - device.read_at > STALE_S
+        migs = tuple([self._sample_mig(device, mig, paused) for mig in device.migs])
+        return (self._sample_device(device, migs, paused), *migs)
 
     def _quick(self, device: Device) -> Sample | None:
         """The reading of a device that tells what it told the last time; None where it has to be looked at closely.
@@ -111,9 +112,7 @@ class Sampling:
         This is most of what the sampler costs, so it is written out in one piece.
         """
         known, before, last, slow = device.settled, device.counters, device.utilization, device.slow
-        now = time.monotonic()
-        seconds = now - device.read_at
-        if known is None or before is None or last is None or seconds > STALE_S or seconds <= 0.0:
+        if known is None or before is None or last is None or time.monotonic() - device.read_at > STALE_S:
             return None
         handle, calls = device.handle, self._calls
         turn = device.turn % TURNS
@@ -121,6 +120,7 @@ class Sampling:
             utilization = calls.utilization(handle, last.seen_us, device.unsupported)
             used, total = known.calls.memory(handle)
             counters = calls.counters(handle, device.unsupported)
+            now = time.monotonic()
             if turn < len(_SLOW):
                 slow[_SLOW[turn]] = (self._slow[_SLOW[turn]](handle), None)
             rows = visible(known.calls.processes(handle), self._host_pids)
@@ -130,12 +130,16 @@ class Sampling:
             return None
         if rows is None or tuple([c is None for c in counters]) != known.absent:
             return None
-        utilization = device.utilization = last if utilization is None else utilization
-        tx, rx, link_tx, link_rx = _rates(before, counters, seconds)
+        utilization = last if utilization is None else utilization
+        tx, rx, link_tx, link_rx = _rates(before, counters, now - device.read_at)
         if (tx is None, rx is None, link_tx is None, link_rx is None) != known.absent[2:6]:
             # A counter has begun anew: the close look says so.
             return None
-        device.counters, device.read_at, device.turn = counters, now, device.turn + 1
+        if device.counters is not before:
+            # This call was given up, and others have been made since.
+            return None
+        device.utilization, device.counters = utilization, counters
+        device.read_at, device.turn = now, device.turn + 1
         xid, xid_at = device.xid or (None, None)
         return Sample(
             uuid=device.info.uuid,
@@ -160,17 +164,17 @@ class Sampling:
             missing=known.missing,
         )
 
-    def _sample_device(self, device: Device, migs: Sequence[Sample]) -> Sample:
+    def _sample_device(self, device: Device, migs: Sequence[Sample], paused: bool) -> Sample:
         handle, calls = device.handle, self._calls
         reading = Reading(device.unsupported, fatal=LOST | REOPEN)
-        now = time.monotonic()
-        paused = now - device.read_at > STALE_S
+        before, before_at = device.counters, device.read_at
         utilization = self._utilization(reading, device, paused)
         used, total = reading.of("memory", calls.memory, handle) or (None, None)
         counters: Counters | None = reading.of("counters", calls.counters, handle, device.unsupported)
-        rates = _rates(None if paused else device.counters, counters, now - device.read_at)
+        now = time.monotonic()
+        rates = _rates(None if paused else before, counters, now - before_at)
         self._read_slow(reading, device, paused)
-        activity = self._activity(reading, device, device.info.uuid, None) if device.gpm else None
+        activity = self._activity(reading, device, device.info.uuid, None, paused) if device.gpm else None
         if device.info.mig_enabled:
             processes = of_migs(migs, reading.missing)
         else:
@@ -179,7 +183,9 @@ class Sampling:
             found = reading.of("uses", calls.process_utilization, handle, device.uses_seen_us) if rows else None
             if rows and found is not None:
                 processes = self._with_use(device, rows, found)
-        device.counters, device.read_at, device.turn = counters, now, device.turn + 1
+        if device.counters is before:
+            # Else this call was given up, and others have been made since.
+            device.counters, device.read_at, device.turn = counters, now, device.turn + 1
         missing = reading.missing
         if counters is not None:
             _note_missing(missing, counters, rates)
@@ -217,7 +223,7 @@ class Sampling:
             missing=tuple(missing.items()),
         )
 
-    def _sample_mig(self, device: Device, mig: Mig) -> Sample:
+    def _sample_mig(self, device: Device, mig: Mig, paused: bool) -> Sample:
         mig.unsupported.update(DEVICE_ONLY)
         reading = Reading(mig.unsupported, fatal=REOPEN)
         utilization = reading.of("utilization", self._calls.utilization, mig.handle, 0, mig.unsupported)
@@ -226,7 +232,7 @@ class Sampling:
             reading.lacks(what, "not_supported")
         activity = None
         if device.gpm and mig.gpu_instance is not None:
-            activity = self._activity(reading, device, mig.info.uuid, mig.gpu_instance)
+            activity = self._activity(reading, device, mig.info.uuid, mig.gpu_instance, paused)
             if activity is None:
                 reading.missing.setdefault("sm_activity_percent", "not_yet")
         else:
@@ -276,8 +282,10 @@ class Sampling:
                 if why is not None:
                     reading.lacks(what, why)
 
-    def _activity(self, reading: Reading, device: Device, uuid: str, instance: int | None) -> Activity | None:
-        found: Activity | None = reading.of("activity", self._gpm.activity, uuid, device.handle, instance)
+    def _activity(
+        self, reading: Reading, device: Device, uuid: str, instance: int | None, paused: bool
+    ) -> Activity | None:
+        found: Activity | None = reading.of("activity", self._gpm.activity, uuid, device.handle, instance, paused)
         return found
 
     def _with_use(
