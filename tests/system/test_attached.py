@@ -147,7 +147,8 @@ def test_a_look_into_a_busy_kernel_says_that_its_cell_would_be_stopped(server: S
     kernel.start("import time\nkept = 1\ntime.sleep(60)")
     look = {"kernel_id": kernel.id}
     busy = eventually(lambda: server.call("GET", "/kernels/preview", params=look).json()["warning"])
-    assert busy["code"] == "kernel_busy" and "Wait for it" in busy["text"]
+    assert busy["code"] == "kernel_busy"
+    assert "Wait for it" in busy["text"]
     with server.client() as client:
         client.post(f"/api/kernels/{kernel.id}/interrupt")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import queue
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from .attribution import ProcessFacts
 
@@ -13,6 +16,18 @@ __all__ = ["ProcessReader"]
 BELIEVED_S = 10.0
 #: those that were not asked about for the longest time are forgotten first
 MOST = 4096
+#: a process stuck in the kernel can keep who reads its command or environment waiting: not longer than this, in seconds
+WAIT_S = 0.25
+#: so many threads may wait for such processes; until one of them comes back no other process is asked
+MAX_STUCK = 3
+
+_OURS = ("SWANGPU_SESSION_ID", "SWANGPU_KERNEL_ID")
+
+_Begun = tuple[str, Mapping[str, str]]
+_NOTHING: _Begun = ("", {})
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class ProcessReader:
@@ -22,51 +37,93 @@ class ProcessReader:
     ----------
     monotonic : callable
         Seconds.
+    begun : callable, optional
+        The name of a process and the environment that it was started with; may block.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], begun: Callable[[int], _Begun] | None = None) -> None:
         self._monotonic = monotonic
+        self._read_begun = begun or _begun
         self._known: dict[int, tuple[float, ProcessFacts | None]] = {}
+        #: by process id and start: what never changes of a process is read once
+        self._begun: dict[tuple[int, float], _Begun] = {}
+        self._stuck: list[threading.Thread] = []
 
     def facts(self, pid: int) -> ProcessFacts | None:
         """None when there is no such process, or it can't be seen."""
         now = self._monotonic()
         known = self._known.get(pid)
         if known is None or now - known[0] > BELIEVED_S:
-            while len(self._known) >= MOST:
-                del self._known[next(iter(self._known))]
-            known = self._known[pid] = (now, _read(pid))
+            known = (now, self._read(pid))
+            _keep(self._known, pid, known)
         return known[1]
 
+    def _read(self, pid: int) -> ProcessFacts | None:
+        import psutil
 
-def _read(pid: int) -> ProcessFacts | None:
+        try:
+            process = psutil.Process(pid)
+            with process.oneshot():
+                started, parent_pid = process.create_time(), process.ppid()
+                try:
+                    user_id: int | None = process.uids().real
+                except psutil.Error:
+                    user_id = None
+        except (psutil.Error, ValueError, OverflowError):
+            return None
+        name, environment = self._begun.get((pid, started)) or self._ask(pid, started)
+        return ProcessFacts(
+            pid,
+            parent_pid,
+            user_id,
+            name,
+            environment.get("SWANGPU_SESSION_ID"),
+            environment.get("SWANGPU_KERNEL_ID"),
+            _cgroup(pid),
+        )
+
+    def _ask(self, pid: int, started: float) -> _Begun:
+        """Read what may block on a thread that can be left behind; its answer counts also when it comes late."""
+        self._stuck = [thread for thread in self._stuck if thread.is_alive()]
+        if len(self._stuck) >= MAX_STUCK:
+            return _NOTHING
+        _keep(self._begun, (pid, started), _NOTHING)
+        answers: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+        def read() -> None:
+            self._begun[pid, started] = self._read_begun(pid)
+            answers.put(None)
+
+        thread = threading.Thread(target=read, name="swangpu-probe", daemon=True)
+        thread.start()
+        try:
+            answers.get(timeout=WAIT_S)
+        except queue.Empty:
+            self._stuck.append(thread)
+        return self._begun.get((pid, started), _NOTHING)
+
+
+def _keep(known: dict[K, V], key: K, value: V) -> None:
+    while len(known) >= MOST:
+        known.pop(next(iter(known)), None)
+    known[key] = value
+
+
+def _begun(pid: int) -> _Begun:
     import psutil
 
     try:
         process = psutil.Process(pid)
-        with process.oneshot():
-            parent_pid = process.ppid()
-            name = process.name()
-            try:
-                user_id: int | None = process.uids().real
-            except psutil.Error:
-                user_id = None
-            try:
-                environment = process.environ()
-            except (psutil.Error, OSError):
-                # Another user's: nothing is known of it but that it is there.
-                environment = {}
-    except (psutil.Error, ValueError, OverflowError):
-        return None
-    return ProcessFacts(
-        pid,
-        parent_pid,
-        user_id,
-        name,
-        environment.get("SWANGPU_SESSION_ID"),
-        environment.get("SWANGPU_KERNEL_ID"),
-        _cgroup(pid),
-    )
+        name = process.name()
+    except (psutil.Error, ValueError, OSError):
+        return _NOTHING
+    try:
+        environment = process.environ()
+        # The rest is none of our business, and may be secret.
+        return name, {key: environment[key] for key in _OURS if key in environment}
+    except (psutil.Error, OSError):
+        # Another user's: nothing is known of it but that it is there.
+        return name, {}
 
 
 def _cgroup(pid: int) -> str | None:
