@@ -221,7 +221,7 @@ class SimulatedDriver:
         busy = sum(load.percent for load in loads) / len(loads)
         power_mw = int(spec.idle_power_mw + (spec.max_power_mw - spec.idle_power_mw) * busy / 100.0)
         told = spec.utilization
-        processes = tuple(p if told else replace(p, sm_percent=None) for load in loads for p in load.processes)
+        processes = tuple(p if told else p._replace(sm_percent=None) for load in loads for p in load.processes)
         return Sample(
             uuid=info.uuid,
             taken_at=now,
@@ -240,7 +240,7 @@ class SimulatedDriver:
     def _of_mig(self, info: DeviceInfo, uuid: str, memory_bytes: int, load: _Load, now: float) -> Sample:
         spec = self._specs[info.uuid]
         told = spec.utilization
-        processes = tuple(p if told else replace(p, sm_percent=None) for p in load.processes)
+        processes = tuple(p if told else p._replace(sm_percent=None) for p in load.processes)
         return Sample(
             uuid=uuid,
             taken_at=now,

@@ -36,37 +36,31 @@ class LeftBehind(Exception):
 
 
 class _Call:
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self.took_s = 0.0
-        self.done = False
+    """A call about a subject, begun now."""
 
-    def run(self, clock: Clock) -> None:
-        started = clock.monotonic()
+    __slots__ = ("begun", "done", "error", "function", "late", "subject", "value")
+
+    def __init__(self, subject: str, function: Callable[[], Any], begun: float) -> None:
+        self.subject = subject
+        self.function = function
+        self.begun = begun
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.done = False
+        #: it took too long, or still does
+        self.late = False
+
+    def run(self) -> None:
         try:
-            self._value = self._function()
+            self.value = self.function()
         except BaseException as error:
-            self._error = error
-        self.took_s = clock.monotonic() - started
+            self.error = error
         self.done = True
 
     def result(self) -> Any:
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-
-class _Turn:
-    """A call that a thread makes, and since when."""
-
-    __slots__ = ("begun", "call", "subject")
-
-    def __init__(self, subject: str, call: _Call, begun: float) -> None:
-        self.subject = subject
-        self.call = call
-        self.begun = begun
+        if self.error is not None:
+            raise self.error
+        return self.value
 
 
 class _Lookout:
@@ -74,14 +68,14 @@ class _Lookout:
     calls are made.
     """
 
-    def __init__(self, clock: Clock, hang_s: float, hung: Callable[[_Turn], object]) -> None:
+    def __init__(self, clock: Clock, hang_s: float, hung: Callable[[_Call], object]) -> None:
         self._clock = clock
         self._hang_s = hang_s
         self._hung = hung
         self._wake = threading.Condition()
         #: calls have been made since it looked the last time
         self.busy = False
-        self.turn: _Turn | None = None
+        self.call: _Call | None = None
         self._parked = False
         self._stopped = False
         self._started = False
@@ -103,23 +97,23 @@ class _Lookout:
 
     def _run(self) -> None:
         while self._sleep():
-            turn = self.turn
-            if turn is not None and self._clock.monotonic() >= turn.begun + self._hang_s:
-                self._hung(turn)
+            call = self.call
+            if call is not None and self._clock.monotonic() >= call.begun + self._hang_s:
+                self._hung(call)
 
     def _sleep(self) -> bool:
         """Until a call may hang; without a timeout when none has been made for a while."""
         with self._wake:
-            if not self.busy and self.turn is None:
+            if not self.busy and self.call is None:
                 self._parked = True
                 while not self.busy and not self._stopped:
                     self._wake.wait()
                 self._parked = False
             self.busy = False
-            turn = self.turn
+            call = self.call
             left = self._hang_s / 2
-            if turn is not None:
-                left = min(left, turn.begun + self._hang_s - self._clock.monotonic())
+            if call is not None:
+                left = min(left, call.begun + self._hang_s - self._clock.monotonic())
             if not self._stopped:
                 # A call that has begun after this look is found by the next one, before it is due.
                 self._wake.wait(max(left, 0.001))
@@ -212,9 +206,7 @@ class Caller:
                     out[subject] = self._probe(subject, function)
                 elif self._hangs >= MAX_HANGS_PER_ROUND:
                     # So that a round has an end, however many hang.
-                    call = _Call(function)
-                    self._aside(call)
-                    self._note(subject, call)
+                    self._note(subject, self._aside(subject, function))
                     out[subject] = NotAnswered(subject)
                 else:
                     out[subject] = self._make(subject, function)
@@ -226,26 +218,26 @@ class Caller:
 
     def _make(self, subject: str, function: Callable[[], T]) -> T:
         lookout = self._lookout
-        call = _Call(function)
-        turn = lookout.turn = _Turn(subject, call, self._clock.monotonic())
-        call.run(self._clock)
+        call = lookout.call = _Call(subject, function, self._clock.monotonic())
+        call.run()
         with self._lock:
-            if lookout.turn is not turn:
+            if lookout.call is not call:
                 raise LeftBehind
-            lookout.turn = None
+            lookout.call = None
         answer: T = call.result()
         return answer
 
-    def _give_up(self, turn: _Turn) -> None:
+    def _give_up(self, call: _Call) -> None:
         """On the lookout's thread: a call takes too long."""
         lookout = self._lookout
         with self._lock:
             # It may have come back just now; then its answer is as good as any.
-            if lookout.turn is not turn or turn.call.done:
+            if lookout.call is not call or call.done:
                 return
-            lookout.turn = None
+            lookout.call = None
             self._hangs += 1
-            self._note(turn.subject, turn.call)
+            call.late = True
+            self._note(call.subject, call)
         log.warning("A call of the GPU driver does not come back; going on without it")
         self._left_behind()
 
@@ -267,7 +259,7 @@ class Caller:
         """What a call on a thread of its own has brought, making another one when that is due."""
         silence = self._silent[subject]
         call = silence.call
-        if call.done and call.took_s <= self._hang_s:
+        if call.done and not call.late:
             del self._silent[subject]
             log.info("The GPU driver answers again")
             answer: T = call.result()
@@ -280,10 +272,18 @@ class Caller:
             silence.probes += 1
             silence.retry_at = now + silence.pause_s
             silence.pause_s = min(2 * silence.pause_s, self._retry_s[1])
-            silence.call = _Call(function)
+            silence.call = self._aside(subject, function)
             silence.stuck.append(silence.call)
-            self._aside(silence.call)
         return NotAnswered(subject)
 
-    def _aside(self, call: _Call) -> None:
-        threading.Thread(target=call.run, args=(self._clock,), name="swangpu-probe", daemon=True).start()
+    def _aside(self, subject: str, function: Callable[[], Any]) -> _Call:
+        """Make a call on a thread of its own, which nobody waits for."""
+        call = _Call(subject, function, self._clock.monotonic())
+        call.late = True  # until it is known not to be
+
+        def run() -> None:
+            call.run()
+            call.late = self._clock.monotonic() > call.begun + self._hang_s
+
+        threading.Thread(target=run, name="swangpu-probe", daemon=True).start()
+        return call

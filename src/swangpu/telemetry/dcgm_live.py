@@ -6,7 +6,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from ..domain.telemetry import DeviceInfo, MigInfo, Sample
 from .dcgm import FB_USED, GPU_UTIL, GR_ENGINE, Holder, Subject, holder_of, subject_of
@@ -27,7 +27,7 @@ _OF_DEVICE = {
 METRICS = (GPU_UTIL, GR_ENGINE, FB_USED, _FB_FREE, _FB_RESERVED, _FB_TOTAL, _SM_ACTIVE, _XID, *_OF_DEVICE)
 
 #: what a sample is made of besides what says whose it is
-_FIELDS = tuple(f.name for f in fields(Sample) if f.name not in ("uuid", "taken_at", "missing"))
+_FIELDS = tuple(name for name in Sample._fields if name not in ("uuid", "taken_at", "missing"))
 #: none of an error that did not happen, and of when it did
 _MAY_BE_NONE = frozenset({"last_xid", "last_xid_at"})
 

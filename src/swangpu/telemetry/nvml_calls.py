@@ -113,7 +113,9 @@ class _Buffers(threading.local):
         """Room for so many processes."""
         self.room = count
         self.processes = ctypes.create_string_buffer(_PROCESS.size * count)
+        self.processes_bytes = memoryview(self.processes).cast("B")
         self.uses = ctypes.create_string_buffer(_USE.size * count)
+        self.uses_bytes = memoryview(self.uses).cast("B")
         self.uses_info = ctypes.create_string_buffer(_USES_INFO.size)
 
 
@@ -292,8 +294,7 @@ class NvmlCalls:
                 continue
             if code:
                 raise self._nvml.NVMLError(code)
-            unpack, processes = _PROCESS.unpack_from, buffers.processes
-            rows = [unpack(processes, at) for at in range(0, count * _PROCESS.size, _PROCESS.size)]
+            rows = _PROCESS.iter_unpack(buffers.processes_bytes[: count * _PROCESS.size])
             return [(row[0], row[1] if row[1] < _NO_MEMORY else None) for row in rows]
 
     def _uses(self, handle: Any, since_us: int) -> tuple[dict[int, float], int]:
@@ -311,11 +312,11 @@ class NvmlCalls:
                 continue
             if code:
                 raise self._nvml.NVMLError(code)
-            unpack, uses = _USE.unpack_from, buffers.uses
-            rows = [unpack(uses, at) for at in range(0, count * _USE.size, _USE.size)]
+            size = count * _USE.size
+            rows = list(_USE.iter_unpack(buffers.uses_bytes[:size]))
             # What a driver leaves unfilled the next time must not be read as another device's processes.
-            ctypes.memset(uses, 0, count * _USE.size)
-            return _by_pid([(row[0], row[1], row[2]) for row in rows], since_us)
+            buffers.uses_bytes[:size] = bytes(size)
+            return _by_pid(rows, since_us)
 
     def _old_uses(self, handle: Any, since_us: int) -> tuple[dict[int, float], int]:
         try:
@@ -366,13 +367,15 @@ def _value(kind: int, raw: int) -> Any:
     return (low - (1 << 32) if low >> 31 else low) if kind == 5 else raw & 0xFFFF
 
 
-def _by_pid(found: Sequence[tuple[int, int, int]], since_us: int) -> tuple[dict[int, float], int]:
-    """Percent by process id of (time, id, percent), and the newest time."""
+def _by_pid(found: Sequence[tuple[int, ...]], since_us: int) -> tuple[dict[int, float], int]:
+    """Percent by process id of (time, id, percent, …), and the newest time."""
     out: dict[int, float] = {}
     newest = since_us
-    for at, pid, percent in found:
+    for at, pid, percent, *_ in found:
         # Drivers have been seen to leave rubbish in slots that they do not fill.
         if pid and at > since_us and 0 <= percent <= 100:
-            out[pid] = max(out.get(pid, 0.0), float(percent))
-            newest = max(newest, at)
+            if percent >= out.get(pid, 0.0):
+                out[pid] = float(percent)
+            if at > newest:
+                newest = at
     return out, newest
