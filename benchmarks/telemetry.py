@@ -124,9 +124,9 @@ class Tool:
         )
         self._answer()
 
-    def read(self) -> dict[str, float]:
+    def read(self, number: int | None = None) -> dict[str, float]:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{self.number}\n")
+        self.process.stdin.write(f"{number or self.number}\n")
         self.process.stdin.flush()
         return self._answer()
 
@@ -144,7 +144,10 @@ class Tool:
 
 
 def readings(driver: Driver) -> dict[str, dict[str, float]]:
-    """The median of each tool's rounds, made in turn."""
+    """The median of each tool's rounds, made in turn, and of single readings, one a second in all.
+
+    A reading after a pause finds the processor's caches cold, and its clock low: whoever reads once a second pays this.
+    """
     with ExitStack() as stack:
         tools = {}
         for name, (python, number) in TOOLS.items():
@@ -154,7 +157,16 @@ def readings(driver: Driver) -> dict[str, dict[str, float]]:
         for _ in range(ROUNDS):
             for name, tool in tools.items():
                 rounds[name].append(tool.read())
-    return {name: {key: statistics.median(r[key] for r in all_) for key in all_[0]} for name, all_ in rounds.items()}
+        alone: dict[str, list[float]] = {name: [] for name in tools}
+        for _ in range(ROUNDS):
+            for name, tool in tools.items():
+                time.sleep(1.0)
+                alone[name].append(tool.read(1)["cpu_ms"])
+    return {
+        name: {key: statistics.median(r[key] for r in all_) for key in all_[0]}
+        | {"cpu_ms after a pause": statistics.median(alone[name])}
+        for name, all_ in rounds.items()
+    }
 
 
 # -- servers ------------------------------------------------------------------------------------------

@@ -14,16 +14,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def swangpu_driver() -> Callable[[], object]:
+def each(read: Callable[[], object]) -> Callable[[int], object]:
+    def reads(number: int) -> None:
+        for _ in range(number):
+            read()
+
+    return reads
+
+
+def swangpu_driver() -> Callable[[int], object]:
     from swangpu.telemetry.nvml import NvmlDriver
 
     driver = NvmlDriver(host_pids=True)
     uuids = [device.uuid for device in driver.devices()]
-    return lambda: [driver.sample(uuid) for uuid in uuids]
+    return each(lambda: [driver.sample(uuid) for uuid in uuids])
 
 
-def swangpu_sampler() -> Callable[[], object]:
-    """The whole way: the reader's thread, the history, whoever listens. Always the same thread waits for it."""
+def swangpu_sampler() -> Callable[[int], object]:
+    """The whole way: the sampler's thread, the history, whoever listens. One after the other, as the rest of them."""
     from swangpu.runtime import SystemClock
     from swangpu.telemetry.nvml import NvmlDriver
     from swangpu.telemetry.sampler import Sampler
@@ -31,30 +39,36 @@ def swangpu_sampler() -> Callable[[], object]:
     sampler = Sampler(NvmlDriver(host_pids=True), SystemClock(), look_interval_s=0.0)
     come = threading.Semaphore(0)
     go = threading.Semaphore(0)
+    left = 1
 
     def heard(snapshot: object) -> None:
-        come.release()
-        go.acquire()
+        nonlocal left
+        left -= 1
+        if not left:
+            come.release()
+            go.acquire()
 
     sampler.refresh().result()
     sampler.subscribe(heard)
     sampler.watch()
     come.acquire()
 
-    def read() -> None:
+    def read(number: int) -> None:
+        nonlocal left
+        left = number
         go.release()
         come.acquire()
 
     return read
 
 
-def gpustat() -> Callable[[], object]:
+def gpustat() -> Callable[[int], object]:
     import gpustat as tool
 
-    return tool.new_query
+    return each(tool.new_query)
 
 
-def nvitop() -> Callable[[], object]:
+def nvitop() -> Callable[[int], object]:
     import nvitop as tool
 
     devices = tool.Device.all()
@@ -66,10 +80,10 @@ def nvitop() -> Callable[[], object]:
                 for process in device.processes().values():
                     process.as_snapshot()
 
-    return read
+    return each(read)
 
 
-def nvdashboard() -> Callable[[], object]:
+def nvdashboard() -> Callable[[int], object]:
     """One reading of each of its panels, as its websockets make them; without the sending."""
     from jupyterlab_nvdashboard.apps import gpu
 
@@ -84,7 +98,7 @@ def nvdashboard() -> Callable[[], object]:
         panel = kind.__new__(kind)
         panel.write_message = lambda message: None
         panels.append(panel)
-    return lambda: [panel.send_data() for panel in panels]
+    return each(lambda: [panel.send_data() for panel in panels])
 
 
 TOOLS = {tool.__name__: tool for tool in (swangpu_driver, swangpu_sampler, gpustat, nvitop, nvdashboard)}
@@ -98,14 +112,12 @@ def counted(path: str) -> tuple[int, int]:
 
 def main(name: str, counter: str) -> None:
     read = TOOLS[name]()
-    for _ in range(3):
-        read()
+    read(3)
     print("{}", flush=True)
     for line in sys.stdin:
         number = int(line)
         calls, cpu, wall = counted(counter), time.process_time(), time.perf_counter()
-        for _ in range(number):
-            read()
+        read(number)
         spent, took = time.process_time() - cpu, time.perf_counter() - wall
         after = counted(counter)
         answer = {
