@@ -5,10 +5,13 @@ import type { JSX } from 'react';
 import { type Tools, ToolsContext } from './components/context';
 import { PanelBody } from './components/panel';
 import { gpuIcon } from './icon';
+import { keepFocus } from './keepfocus';
 import { PANEL_ID } from './tokens';
 
 /** The panel in the left side bar. */
 export class GpuPanel extends ReactWidget {
+  private letFocusGo = (): void => undefined;
+
   constructor(
     private readonly tools: Tools,
     /** Called when it comes into sight or goes out of it. */
@@ -41,11 +44,13 @@ export class GpuPanel extends ReactWidget {
 
   protected override onAfterAttach(msg: Message): void {
     super.onAfterAttach(msg);
+    this.letFocusGo = keepFocus(this.node);
     this.onSight(this.isVisible);
   }
 
   protected override onBeforeDetach(msg: Message): void {
     super.onBeforeDetach(msg);
+    this.letFocusGo();
     this.onSight(false);
   }
 

@@ -48,8 +48,24 @@ test('it can be used with the keyboard alone', async ({ page, request, tmpPath }
   await page.keyboard.press('Enter');
   await expect(panel.root.getByRole('group', { name: 'Get A100 slice, 10 GB' })).toBeFocused();
   await page.keyboard.press('Escape');
-  await expect(panel.button(/^Get A100 slice, 10 GB/)).toBeVisible();
+  await expect(panel.button(/^Get A100 slice, 10 GB/)).toBeFocused();
   expect(await new Rest(request).sessions()).toEqual([]);
+
+  // What has the focus goes away with each of these steps; the keyboard stays where the next one is.
+  await page.keyboard.press('Enter');
+  await expect(panel.root.getByRole('group', { name: 'Get A100 slice, 10 GB' })).toBeFocused();
+  await page.keyboard.press('Tab');
+  const get = panel.root.getByRole('button', { name: 'Get', exact: true });
+  await expect(get).toBeFocused();
+  await expect(get).toHaveAttribute('aria-disabled', 'false');
+  await page.keyboard.press('Enter');
+  const release = panel.root.getByRole('button', { name: /^Release/ });
+  await expect(release).toBeVisible({ timeout: 30_000 });
+  await expect(panel.root.locator(':focus')).toHaveCount(1);
+  await release.focus();
+  await page.keyboard.press('Enter');
+  await expect(panel.root.getByRole('button', { name: /^Undo/ })).toBeFocused();
+  await new Rest(request).releaseAll();
 });
 
 test('seven tabs share one stream', async ({ page, context }) => {
