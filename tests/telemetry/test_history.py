@@ -180,6 +180,31 @@ def test_a_damaged_file_or_a_full_disk_costs_the_history_only(tmp_path: Path, ca
         history.add("GPU-1", 6.0, utilization_percent=1.0, memory_used_bytes=None)
     assert "not kept on disk" in caplog.text
     assert history.series("GPU-1", 0, 10).times == (5.0, 6.0)
+    # Once there is room again, it is all there.
+    HistoryFiles(folder, lambda: 10.0).save(history)
+    again = History()
+    HistoryFiles(folder, lambda: 10.0).restore(again)
+    assert again.series("GPU-1", 0, 10).times == (5.0, 6.0)
+
+
+def test_only_our_own_old_files_are_removed(tmp_path: Path) -> None:
+    device = tmp_path / "GPU-0"
+    device.mkdir()
+    for name in ("1.hour", "99.hour", ".98.new", "notes.hour", "of mine.new"):
+        (device / name).write_bytes(b"")
+    HistoryFiles(tmp_path, lambda: 100 * 3600.0).save(History())
+    assert {path.name for path in device.iterdir()} == {"99.hour", "notes.hour", "of mine.new"}
+
+
+def test_memory_that_becomes_known_later_is_not_cut_off() -> None:
+    history = History()
+    history.add("session", 1.0, utilization_percent=None, memory_used_bytes=None)
+    for second, used in enumerate([10 * MIB, 640 * 1024 * MIB], 2):
+        history.add("session", float(second), utilization_percent=None, memory_used_bytes=used)
+    low, high = history.series("session", 2, 4, 2).memory_used_bytes
+    assert high == 640 * 1024 * MIB
+    assert low is not None
+    assert abs(low - 10 * MIB) < 16 * MIB
 
 
 def test_no_time_at_all_is_nothing() -> None:

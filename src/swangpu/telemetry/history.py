@@ -107,6 +107,13 @@ class Block:
                 wide[first : last + 1] = array("H", [value]) * width
         self.dirty = True
 
+    def make_room(self, memory_bytes: int) -> None:
+        """Let the memory column hold so many bytes: the step was too small if the memory was not known at first."""
+        while memory_bytes > self.memory_step_bytes * (_NONE16 - 1):
+            memory = self.word_columns[0]
+            memory[:] = array("H", [u if u == _NONE16 else u // 2 for u in memory])
+            self.memory_step_bytes *= 2
+
     def dump(self) -> bytes:
         """For a file; `load` reads it."""
         head = _FIRST_MAGIC + self.memory_step_bytes.to_bytes(8, "little")
@@ -189,6 +196,7 @@ class History:
             known.newest, known.missing = at, missing
             for hour, begin, end in _pieces(first, slot):
                 block = self._block(known, hour, memory_total_bytes or memory_used_bytes or 0)
+                block.make_room(memory_used_bytes or 0)
                 words = (_steps(memory_used_bytes, block.memory_step_bytes), _steps(power_mw, 100))
                 block.put(begin, end, small, words)
             if self._made:
@@ -227,6 +235,13 @@ class History:
                         block.dirty = False
                         out.append((name, hour, block.dump()))
             return out
+
+    def not_kept(self, subject: str, hour: int) -> None:
+        """A block of `changed` could not be written: it is named again the next time."""
+        with self._lock:
+            known = self._subjects.get(subject)
+            if known is not None and hour in known.blocks:
+                known.blocks[hour].dirty = True
 
     def restore(self, subject: str, hour: int, content: bytes) -> None:
         """Put back a block that was kept; what has been read since is not overwritten."""

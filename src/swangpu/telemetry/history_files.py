@@ -49,19 +49,23 @@ class HistoryFiles:
         return count
 
     def save(self, history: History) -> None:
-        """Write what has changed. Never raises."""
-        try:
-            for subject, hour, content in history.changed():
+        """Write what has changed; what can't be written is tried again the next time. Never raises."""
+        failed: OSError | None = None
+        for subject, hour, content in history.changed():
+            try:
                 self._write(subject, hour, content)
-            if self._now() - self._removed_at > BLOCK_S:
-                self._removed_at = self._now()
+            except OSError as error:
+                failed = error
+                history.not_kept(subject, hour)
+        if self._now() - self._removed_at > BLOCK_S:
+            self._removed_at = self._now()
+            try:
                 self._remove_old()
-        except OSError as error:
-            if not self._failed:
-                log.warning("The history of the GPUs is not kept on disk: %s", error.strerror)
-            self._failed = True
-        else:
-            self._failed = False
+            except OSError as error:
+                failed = error
+        if failed is not None and not self._failed:
+            log.warning("The history of the GPUs is not kept on disk: %s", failed.strerror)
+        self._failed = failed is not None
 
     def _write(self, subject: str, hour: int, content: bytes) -> None:
         folder = self._folder / quote(subject, safe="")
@@ -83,9 +87,11 @@ class HistoryFiles:
                 yield path, unquote(path.parent.name), int(path.stem)
 
     def _remove_old(self) -> None:
+        """Also what a server that was killed while it wrote has left. Files that are not ours stay."""
         kept = {path for path, _, _ in self._files()}
-        for path in self._folder.glob(f"*/*{SUFFIX}"):
-            if path not in kept:
-                path.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    path.parent.rmdir()
+        left = [path for path in self._folder.glob("*/.*.new") if path.stem[1:].isdecimal()]
+        old = [path for path in self._folder.glob(f"*/*{SUFFIX}") if path.stem.isdecimal() and path not in kept]
+        for path in left + old:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
