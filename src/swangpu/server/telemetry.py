@@ -218,11 +218,15 @@ def _of_processes(session: Session, found: Sequence[Sample], attributed: Sequenc
         amounts = [use.memory_bytes for use in mine]
         used = sum(a for a in amounts if a is not None) if None not in amounts else None
         percents = [use.sm_percent for use in mine]
-        busy = min(100.0, sum(p for p in percents if p is not None)) if None not in percents else None
+        # Each device's own sum is at most 100 %: over several of them it is the mean, as for whole devices.
+        total = sum(p for p in percents if p is not None)
+        busy = min(100.0, total / len({s.uuid for s in found})) if None not in percents else None
     if used is None:
         missing["memory_used_bytes"] = why or "not_supported"
     if busy is None:
         missing.update(dict.fromkeys(("utilization_percent", "utilization_percent_max"), why or "shared"))
+    for name in _OF_DEVICE:
+        missing.setdefault(name, "shared")
     return Sample(
         uuid=session.id,
         taken_at=max(s.taken_at for s in found),
@@ -238,6 +242,14 @@ def _of_processes(session: Session, found: Sequence[Sample], attributed: Sequenc
     )
 
 
+#: what a device tells of all who share it
+_OF_DEVICE = (
+    "sm_activity_percent",
+    "pcie_tx_bytes_per_s",
+    "pcie_rx_bytes_per_s",
+    "nvlink_tx_bytes_per_s",
+    "nvlink_rx_bytes_per_s",
+)
 _OF_PROCESSES = frozenset({"utilization_percent", "utilization_percent_max", "memory_used_bytes"})
 
 
