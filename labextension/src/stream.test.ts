@@ -33,27 +33,41 @@ class FakeSource implements Source {
 /** A browser: locks and channels that its tabs share. */
 class Browser {
   private readonly channels = new Set<Channel>();
-  private readonly queue: (() => void)[] = [];
-  private held = false;
+  private readonly waiting = new Map<string, (() => void)[]>();
 
   readonly locks = {
-    request: (_name: string, work: () => Promise<void>): Promise<void> =>
+    request: (name: string, work: () => Promise<void>): Promise<void> =>
       new Promise(resolve => {
         const run = (): void => {
-          this.held = true;
           void work().then(() => {
-            this.held = false;
             resolve();
-            this.queue.shift()?.();
+            this.release(name);
           });
         };
-        if (this.held) {
-          this.queue.push(run);
+        const waiting = this.waiting.get(name);
+        if (waiting) {
+          waiting.push(run);
         } else {
+          this.waiting.set(name, []);
           run();
         }
       })
   } as Pick<LockManager, 'request'>;
+
+  /** The locks that are held, in the order in which they were taken. */
+  get held(): string[] {
+    return [...this.waiting.keys()];
+  }
+
+  /** Give a lock to the next: what a browser does when a tab ends or crashes. */
+  release(name: string): void {
+    const next = this.waiting.get(name)?.shift();
+    if (next) {
+      next();
+    } else {
+      this.waiting.delete(name);
+    }
+  }
 
   readonly channel = (): Channel => {
     const mine: Channel = {
@@ -200,6 +214,20 @@ describe('the shared stream', () => {
     second.stream.look('sessions');
     second.stream.dispose();
     expect(source().url).not.toContain('telemetry');
+  });
+
+  it('forgets a tab that crashed while it looked', () => {
+    const browser = new Browser();
+    const leader = tab(browser);
+    const before = browser.held;
+    const crashed = tab(browser);
+    crashed.stream.look('sessions');
+    expect(source().url).toContain('telemetry');
+    const alive = browser.held.filter(name => !before.includes(name));
+    expect(alive).toHaveLength(1);
+    alive.forEach(name => browser.release(name));
+    expect(source().url).not.toContain('telemetry');
+    expect(leader.stream.isLeader).toBe(true);
   });
 
   it('comes back by itself, more slowly each time', () => {

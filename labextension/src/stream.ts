@@ -61,10 +61,14 @@ const SILENCE_MS = 20_000;
  */
 export class SharedStream implements IDisposable {
   private readonly tab = Math.random().toString(36).slice(2);
+  private readonly name: string;
   private readonly channel: Channel;
+  private readonly locks: Pick<LockManager, 'request'> | null;
   private readonly open: (url: string) => Source;
   private readonly last = new Map<string, string>();
   private readonly lookers = new Map<string, Look>();
+  /** Tabs that this one hears the end of. */
+  private readonly heeded = new Set<string>();
   private source: Source | null = null;
   private topics = '';
   private link: Link = 'connecting';
@@ -76,24 +80,27 @@ export class SharedStream implements IDisposable {
   private retry: number | undefined;
   private silence: number | undefined;
   private beats = false;
-  private done: (() => void) | null = null;
+  /** Let go of the locks that this tab holds. */
+  private readonly done: (() => void)[] = [];
   private disposed = false;
 
   constructor(private readonly options: StreamOptions) {
     this.open = options.open ?? (url => new EventSource(url, { withCredentials: true }));
-    const name = `swangpu:${options.scope}`;
-    this.channel = (options.channel ?? (n => new BroadcastChannel(n)))(name);
+    this.name = `swangpu:${options.scope}`;
+    this.channel = (options.channel ?? (n => new BroadcastChannel(n)))(this.name);
     this.channel.onmessage = ({ data }) => this.hear(data);
-    const locks = options.locks === undefined ? (navigator.locks as LockManager | undefined) : options.locks;
-    if (locks) {
-      void locks.request(name, () => this.lead());
+    const locks: Pick<LockManager, 'request'> | null | undefined = navigator.locks;
+    this.locks = (options.locks === undefined ? locks : options.locks) ?? null;
+    if (this.locks) {
+      void this.locks.request(this.aliveOf(this.tab), () => this.live());
+      void this.locks.request(this.name, () => this.lead());
     } else {
       // Without locks every tab leads itself, but only while it is in front.
       document.addEventListener('visibilitychange', this.onVisibility);
       this.onVisibility();
+      this.announce();
     }
     document.addEventListener('visibilitychange', this.announce);
-    this.announce();
     window.addEventListener('pagehide', this.onLeave);
   }
 
@@ -126,7 +133,7 @@ export class SharedStream implements IDisposable {
     this.hang();
     this.channel.onmessage = null;
     this.channel.close();
-    this.done?.();
+    this.done.forEach(letGo => letGo());
   }
 
   private readonly onLeave = (): void => this.say({ kind: 'left', tab: this.tab });
@@ -153,11 +160,43 @@ export class SharedStream implements IDisposable {
       return Promise.resolve();
     }
     this.leads = true;
+    // Who is there says so again; the leader before may have ended without a word.
+    this.lookers.clear();
+    this.announce();
     this.dial();
     this.say({ kind: 'leads' });
+    return this.held();
+  }
+
+  /** Holds a lock for as long as this tab is there, so that others hear when it has crashed. */
+  private live(): Promise<void> {
+    if (this.disposed) {
+      return Promise.resolve();
+    }
+    this.announce();
+    return this.held();
+  }
+
+  private held(): Promise<void> {
     return new Promise(resolve => {
-      this.done = resolve;
+      this.done.push(resolve);
     });
+  }
+
+  /** Hear when a tab is gone, also when it could not say so. */
+  private heed(tab: string): void {
+    if (this.locks !== null && tab !== this.tab && !this.heeded.has(tab)) {
+      this.heeded.add(tab);
+      void this.locks.request(this.aliveOf(tab), () => {
+        this.heeded.delete(tab);
+        this.note(tab, 'nothing');
+        return Promise.resolve();
+      });
+    }
+  }
+
+  private aliveOf(tab: string): string {
+    return `${this.name}:${tab}`;
   }
 
   private hear(message: Message): void {
@@ -174,6 +213,7 @@ export class SharedStream implements IDisposable {
       case 'joined':
         this.note(message.tab, message.look);
         if (this.leads) {
+          this.heed(message.tab);
           this.last.forEach((data, type) => this.say({ kind: 'event', type, data }));
           this.say({ kind: 'link', link: this.link });
         }

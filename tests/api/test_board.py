@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +13,10 @@ from hypothesis import strategies as st
 
 from swangpu.api.board import Board
 from swangpu.api.stream import Stream
+from swangpu.broker.commands import Notify
 from swangpu.domain.sessions import Request, Session, SessionKind, SessionState
 from swangpu.domain.telemetry import Sample
-from swangpu.runtime import SystemClock
+from swangpu.runtime import StoredNotice, SystemClock
 
 
 class Telemetry:
@@ -80,7 +80,7 @@ def call(user: str = "ada", operator: bool = False) -> Any:
 def told(found: tuple[int, bytes] | None) -> tuple[str, dict[str, Any]]:
     assert found is not None
     lines = found[1].decode().splitlines()
-    return lines[0].removeprefix("event: "), json.loads(lines[2].removeprefix("data: "))
+    return lines[0].removeprefix("event: "), json.loads(lines[-2].removeprefix("data: "))
 
 
 def hear(board: Board, seen: int, **more: Any) -> tuple[int, bytes] | None:
@@ -181,7 +181,7 @@ def test_changes_put_together_are_always_the_whole(
         for name, (_, stuck) in readings.items():
             if stuck:
                 # This device has not answered for a while.
-                telemetry.samples[name] = replace(telemetry.samples[name], taken_at=-100.0)
+                telemetry.samples[name] = telemetry.samples[name]._replace(taken_at=-100.0)
         # Somebody else listens all the time.
         board.telemetry(call(), telemetry.number - 1, devices=True, changes=True)
         if not listens:
@@ -220,6 +220,52 @@ async def test_a_viewer_that_takes_nothing_has_no_queue() -> None:
     assert len(written) == 3
     name, event = told((0, written[2]))
     assert (name, event["changed"]["sessions"]["s1"]["utilization_percent"]) == ("changes", 49.0)
+
+
+async def test_a_notice_that_a_broken_link_swallowed_is_told_and_none_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("swangpu.api.board.sessions_of", lambda call: [])
+    place = runtime(Telemetry())
+    notices = [StoredNotice("n1", 90.1234567, Notify("ada", "s1", "ready", "info", "Your GPU is ready."))]
+    place.notices = lambda user: notices
+
+    async def connect(last_id: str | None, events: int) -> list[list[str]]:
+        """The lines of each of so many events."""
+        written: list[bytes] = []
+
+        async def write(data: bytes) -> None:
+            written.append(data)
+
+        here = SimpleNamespace(runtime=place, user="ada", operator=False, context=SimpleNamespace(version="1"))
+        board = Board(place, None)  # type: ignore[arg-type]
+        stream = Stream(here, board, ("sessions", "notices"), write)  # type: ignore[arg-type]
+        await stream.run(last_id, events)
+        return [event.decode().splitlines() for event in written]
+
+    def last_id(heard: list[list[str]]) -> str:
+        return [line.removeprefix("id: ") for event in heard for line in event if line.startswith("id: ")][-1]
+
+    hello, sessions = await connect(None, 2)
+    assert sessions[0] == "event: sessions"
+    *_, told_late = await connect(last_id([hello, sessions]), 3)
+    assert told_late[0] == "event: notices"
+    notices.append(StoredNotice("n2", 90.123459, Notify("ada", "s1", "ending", "info", "Your GPU goes.")))
+    *_, told_next = await connect(last_id([told_late]), 3)
+    assert ("n1" in told_next[-2], "n2" in told_next[-2]) == (False, True)
+
+
+def test_a_scope_that_was_forgotten_has_no_version_that_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("swangpu.api.board.MAX_SCOPES", 1)
+    monkeypatch.setattr("swangpu.api.board.sessions_of", lambda call: [])
+    board = Board(runtime(Telemetry()), None)  # type: ignore[arg-type]
+    seen, _ = board.sessions(call("ada"), -1, changes=False) or (-1, b"")
+    board.sessions(call("bob"), -1, changes=False)
+    again = board.sessions(call("ada"), seen, changes=False)
+    assert again is not None
+    assert again[0] > seen
 
 
 async def test_a_viewer_that_takes_nothing_for_long_is_hung_up_on() -> None:

@@ -8,6 +8,7 @@ cost the encoding of one.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -70,6 +71,8 @@ class Board:
         self._runtime = runtime
         self._context = context
         self._states: dict[Scope, _State] = {}
+        #: of all scopes: one that is forgotten and comes again must not have a version that somebody has seen
+        self._versions = itertools.count()
         self._viewers: dict[Viewer, None] = {}
         self._stop: Callable[[], None] = lambda: None
         self._ticking: asyncio.Task[None] | None = None
@@ -138,10 +141,9 @@ class Board:
     # -- inside -----------------------------------------------------------------------------------
 
     def _state(self, scope: Scope) -> _State:
-        state = self._states.get(scope)
-        if state is None:
-            state = self._states[scope] = _State()
-            _bound(self._states)
+        state = self._states.pop(scope, None) or _State()
+        self._states[scope] = state
+        _bound(self._states)
         return state
 
     def _put(
@@ -155,12 +157,12 @@ class Board:
         first = state.version < 0
         if version < 0 and not first and not changed and not gone:
             return
-        state.base, state.version = state.version, version if version >= 0 else state.version + 1
+        state.base, state.version = state.version, version if version >= 0 else next(self._versions)
         state.tree = {**tree, "as_of": as_of}
         whole = wire.encode(event) if event is not None else msgspec.json.encode({"as_of": as_of, **tree})
-        state.full = event_bytes(topic, self._id(), whole)
+        state.full = event_bytes(topic, whole)
         told = wire.ChangesEvent(topic=topic, as_of=as_of, changed=changed, gone=gone)
-        state.changes = b"" if first else event_bytes("changes", self._id(), wire.encode(told))
+        state.changes = b"" if first else event_bytes("changes", wire.encode(told))
 
     def _readings(self, call: Call, latest: Any, devices: bool) -> Tree:
         telemetry = self._runtime.telemetry
@@ -179,13 +181,11 @@ class Board:
             for scope, state in self._states.items():
                 state.dirty = state.dirty or scope[0] == "sessions" or change.pools
 
-    def _id(self) -> str:
-        return f"{self._runtime.epoch}-{int(1000 * self._runtime.now())}"
 
-
-def event_bytes(name: str, event_id: str, data: bytes) -> bytes:
-    """One server-sent event."""
-    return f"event: {name}\nid: {event_id}\ndata: ".encode() + data + b"\n\n"
+def event_bytes(name: str, data: bytes, event_id: str | None = None) -> bytes:
+    """One server-sent event. Without an id the viewer's last one stands."""
+    head = f"event: {name}\n" if event_id is None else f"event: {name}\nid: {event_id}\n"
+    return head.encode() + b"data: " + data + b"\n\n"
 
 
 def _plain(value: msgspec.Struct) -> Tree:

@@ -1,14 +1,15 @@
 """One stream of server-sent events a viewer: what is new, never more than the viewer can take.
 
 Each topic is a state, not a log: a viewer that is slow gets the newest state when it comes round, and nothing queues
-up for it. Ids carry the server's epoch and time; after a restart, or for a viewer that comes back, the newest state is
-the answer to anything that was missed.
+up for it. After a restart, or for a viewer that comes back, the newest state is the answer to anything that was missed.
+Only notices are told once: ids carry the server's epoch and the time of the last notice that was told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 
 from .. import wire
@@ -93,7 +94,7 @@ class Stream:
             self._last_notice = runtime.now() - NOTICES_S if heard_at is None else heard_at
             quiet = {"devices"} if telemetry is not None else {"devices", "telemetry"}
             self._due = dict.fromkeys(t for t in self._topics if t not in quiet)
-            await self._write(event_bytes("hello", self._id(), wire.encode(hello)))
+            await self._write(event_bytes("hello", wire.encode(hello), self._id()))
             await self._loop(limit)
 
     async def _loop(self, limit: int | None) -> None:
@@ -162,7 +163,7 @@ class Stream:
             return None
         self._last_notice = news[-1].at
         event = wire.NoticesEvent(as_of=runtime.now(), items=[_notice(n) for n in news])
-        return event_bytes("notices", self._id(), wire.encode(event))
+        return event_bytes("notices", wire.encode(event), self._id())
 
     def _changed(self, change: Change) -> None:
         if change.sessions or change.pools:
@@ -179,13 +180,13 @@ class Stream:
             self._wake.set()
 
     def _id(self) -> str:
-        return f"{self._runtime.epoch}-{int(1000 * self._runtime.now())}"
+        return f"{self._runtime.epoch}-{math.ceil(1e6 * max(0.0, self._last_notice))}"
 
 
 def _heard_at(last_event_id: str | None, epoch: str) -> float | None:
-    """When a viewer that comes back was told the last thing, in Unix seconds; None for one that comes anew."""
-    name, _, milliseconds = (last_event_id or "").rpartition("-")
-    return int(milliseconds) / 1000 if name == epoch and milliseconds.isdecimal() else None
+    """The time of the last notice that a viewer was told who comes back (Unix seconds); None for a new one."""
+    name, _, microseconds = (last_event_id or "").rpartition("-")
+    return int(microseconds) / 1e6 if name == epoch and microseconds.isdecimal() and len(microseconds) < 20 else None
 
 
 def _notice(stored: StoredNotice) -> wire.Notice:
