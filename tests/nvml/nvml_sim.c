@@ -58,6 +58,7 @@ typedef struct {
     unsigned long long memory_mib, used_mib, mig_memory_mib;
     unsigned util, power_mw;
     int temperature_c, lost, migs, nprocs, nsamples, sm, has_rates, ecc, xid;
+    int refused_field, refused_code; /* one field of a batch, and what it answers instead */
     unsigned samples[32];
     unsigned long long rates[4], reasons;
     proc_t procs[MAX_PROCS];
@@ -115,6 +116,7 @@ static void set_gpu(int i, const char *key, const char *text) {
     else if (!strcmp(key, "temperature_c")) g->temperature_c = atoi(text);
     else if (!strcmp(key, "sm")) g->sm = atoi(text);
     else if (!strcmp(key, "ecc")) g->ecc = atoi(text);
+    else if (!strcmp(key, "refuse")) sscanf(text, "%d %d", &g->refused_field, &g->refused_code);
     else if (!strcmp(key, "xid")) g->xid = atoi(text);
     else if (!strcmp(key, "reasons")) g->reasons = strtoull(text, NULL, 10);
     else if (!strcmp(key, "rates"))
@@ -621,7 +623,9 @@ int nvmlDeviceGetFieldValues(handle_t *h, int n, field_t *fields) {
     ENTER(h->gpu);
     for (int i = 0; i < n; i++) {
         fields[i].code = OK;
-        if (fields[i].field == 186) { /* power now, mW */
+        if (GPU(h)->refused_field && (int)fields[i].field == GPU(h)->refused_field) {
+            fields[i].code = GPU(h)->refused_code;
+        } else if (fields[i].field == 186) { /* power now, mW */
             fields[i].type = 1;
             fields[i].value.u = GPU(h)->power_mw;
         } else if (fields[i].field == 83) { /* energy since the driver was loaded, mJ */

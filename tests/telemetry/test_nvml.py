@@ -255,6 +255,22 @@ def test_each_field_fails_alone(nvml: NvmlSim) -> None:
     assert nvml.calls()["nvmlDeviceGetUtilizationRates"] == 1  # what is not supported is asked once
 
 
+def test_one_counter_that_may_not_be_read_says_so(nvml: NvmlSim) -> None:
+    nvml.state("gpus 1\ngpu.0.rates 1000 2000 300 400\ngpu.0.refuse 83 4")
+    nvml.run("""
+        d = driver()
+        d.devices()
+        for _ in range(4):
+            s = d.sample(GPU.format(0))[0]
+        assert s.energy_mj is None and dict(s.missing)["energy_mj"] == "no_permission", s
+        assert s.power_mw and s.pcie_tx_bytes_per_s is not None, s
+        set_state("gpus 1\\ngpu.0.rates 1000 2000 300 400")
+        d.sample(GPU.format(0))
+        s = d.sample(GPU.format(0))[0]
+        assert s.energy_mj and "energy_mj" not in dict(s.missing), s
+    """)
+
+
 def test_an_older_driver_has_older_spellings(nvml: NvmlSim) -> None:
     nvml.state(f"""
         gpus 1

@@ -182,6 +182,12 @@ class NvmlCalls:
             ecc,
         )
 
+    def refusals(self, unsupported: set[str]) -> tuple[int, ...]:
+        """NVML's errors of the fields of `counters`, in its order; 0 for those that were told. Right after it."""
+        if "fields" in unsupported:
+            return (_NOT_SUPPORTED,) * len(_FIELDS)
+        return _FIELD_ROWS.unpack(self._buffers.fields)[5::7]
+
     def temperature(self, handle: Any) -> int:
         """Degrees Celsius."""
         return self._first("temperature", self._temperature_v, self._temperature_old, handle)

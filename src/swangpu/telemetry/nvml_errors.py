@@ -74,7 +74,11 @@ def status_for(error: BaseException | None, *, code: str | None = None) -> Drive
 
 def reason_for(error: BaseException) -> str:
     """The reason in ``Sample.missing`` and ``DeviceInfo.lost_reason``."""
-    number = code_of(error)
+    return reason_for_code(code_of(error))
+
+
+def reason_for_code(number: int) -> str:
+    """`reason_for` an error of NVML by its number."""
     if number in NOT_SUPPORTED:
         return "not_supported"
     if number == _NO_PERMISSION:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..domain.telemetry import DeviceInfo, MigInfo, ProcessUse, Sample
 from .nvml_calls import Counters, NvmlCalls, Settled, Utilization
-from .nvml_errors import LOST, REOPEN
+from .nvml_errors import LOST, REOPEN, reason_for_code
 from .nvml_gpm import Activity, Gpm
 from .pids import visible
 from .reading import DEVICE_ONLY, Reading, of_migs
@@ -171,6 +171,7 @@ class Sampling:
         utilization = self._utilization(reading, device, paused)
         used, total = reading.of("memory", calls.memory, handle) or (None, None)
         counters: Counters | None = reading.of("counters", calls.counters, handle, device.unsupported)
+        refused = calls.refusals(device.unsupported) if counters is not None else ()
         now = time.monotonic()
         rates = _rates(None if paused else before, counters, now - before_at)
         self._read_slow(reading, device, paused)
@@ -188,7 +189,7 @@ class Sampling:
             device.counters, device.read_at, device.turn = counters, now, device.turn + 1
         missing = reading.missing
         if counters is not None:
-            _note_missing(missing, counters, rates)
+            _note_missing(missing, counters, rates, refused)
         if not device.gpm:
             missing["sm_activity_percent"] = "not_supported"
         elif activity is None:
@@ -347,10 +348,11 @@ def _rate(before: int | None, after: int | None, seconds: float) -> float | None
     return None if before is None or after is None or after < before else (after - before) / seconds
 
 
-def _note_missing(missing: dict[str, str], counters: Counters, rates: _Rates) -> None:
+def _note_missing(missing: dict[str, str], counters: Counters, rates: _Rates, refused: Sequence[int]) -> None:
+    why = dict(zip(Counters._fields, map(reason_for_code, refused), strict=True))
     for name in _PLAIN:
         if getattr(counters, name) is None:
-            missing[name] = "not_supported"
+            missing[name] = why[name]
     for name, rate in zip(_RATES, rates, strict=True):
         if rate is None:
-            missing[f"{name}_per_s"] = "not_supported" if getattr(counters, name) is None else "not_yet"
+            missing[f"{name}_per_s"] = why[name] if getattr(counters, name) is None else "not_yet"
