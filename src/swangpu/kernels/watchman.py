@@ -32,6 +32,9 @@ LAST_WORDS_S = 0.3
 SILENCE_MS = 20
 #: how long a client that came back has to connect its other sockets before it is told what it missed, in seconds
 SETTLE_S = 0.15
+#: how long a client that came back is waited for when the last socket that listened closes, in seconds: a server that
+#: connects closes the socket that it tried the kernel with, sometimes before it has another
+RETURN_S = 1.0
 #: how long a kernel goes on without any server before it gives its GPU back, in seconds
 ALONE_LIMIT_S = 24 * 3600.0
 #: what a client waits for, however long it was away
@@ -148,6 +151,8 @@ class Watchman:
                 self._signal_kernel(signal.SIGKILL)
             elif name == "alone":
                 self._end_kernel()
+            elif name == "gone":
+                self._replay_for = None
             elif self._subscribed:
                 self._replay()
 
@@ -192,14 +197,15 @@ class Watchman:
         if frame[:1] == b"\x01":
             self._subscribed.add(topic)
             self._due.pop("alone", None)
+            self._due.pop("gone", None)
             if self._replay_for is not None:
                 self._due["replay"] = time.monotonic() + SETTLE_S
             return
         self._subscribed.discard(topic)
         if not self._subscribed:
             self._outage = True
-            self._replay_for = None
             self._due.pop("replay", None)
+            self._due["gone"] = time.monotonic() + RETURN_S
             self._due["alone"] = time.monotonic() + self._alone_limit_s
 
     def _to_kernel(self, channel: str, frames: list[bytes]) -> None:
