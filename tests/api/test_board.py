@@ -73,6 +73,16 @@ def runtime(telemetry: Telemetry) -> Any:
     )
 
 
+def board_of(place: Any) -> Board:
+    """Without what the pools' view alone needs."""
+    nothing: Any = None
+    return Board(place, nothing)
+
+
+def viewer(place: Any) -> Any:
+    return SimpleNamespace(runtime=place, user="ada", operator=False, context=SimpleNamespace(version="1"))
+
+
 def call(user: str = "ada", operator: bool = False) -> Any:
     return SimpleNamespace(user=user, operator=operator)
 
@@ -89,7 +99,7 @@ def hear(board: Board, seen: int, **more: Any) -> tuple[int, bytes] | None:
 
 def test_a_viewer_that_keeps_up_gets_what_changed_and_a_slow_one_the_newest() -> None:
     telemetry = Telemetry()
-    board = Board(runtime(telemetry), None)  # type: ignore[arg-type]
+    board = board_of(runtime(telemetry))
     telemetry.read(GPU_0=10.0)
     name, event = told(hear(board, -1))
     assert (name, event["sessions"]["s1"]["utilization_percent"]) == ("telemetry", 10.0)
@@ -112,7 +122,7 @@ def test_a_viewer_that_keeps_up_gets_what_changed_and_a_slow_one_the_newest() ->
 
 def test_all_who_hear_the_same_get_the_same_bytes() -> None:
     telemetry = Telemetry()
-    board = Board(runtime(telemetry), None)  # type: ignore[arg-type]
+    board = board_of(runtime(telemetry))
     telemetry.read(GPU_0=10.0)
     hear(board, -1)
     telemetry.read(GPU_0=20.0)
@@ -124,7 +134,7 @@ def test_all_who_hear_the_same_get_the_same_bytes() -> None:
 
 def test_people_hear_of_their_own_sessions_only_and_of_devices_when_they_ask() -> None:
     telemetry = Telemetry()
-    board = Board(runtime(telemetry), None)  # type: ignore[arg-type]
+    board = board_of(runtime(telemetry))
     telemetry.read(GPU_0=10.0, GPU_1=5.0)
     stranger = board.telemetry(call("eve"), -1, devices=False, changes=True)
     assert told(stranger)[1]["sessions"] == {}
@@ -174,7 +184,7 @@ def test_changes_put_together_are_always_the_whole(
     steps: list[tuple[dict[str, tuple[int, bool]], bool]],
 ) -> None:
     telemetry = Telemetry()
-    board = Board(runtime(telemetry), None)  # type: ignore[arg-type]
+    board = board_of(runtime(telemetry))
     seen, tree = -1, {}
     for readings, listens in steps:
         telemetry.read(**{name: float(value) for name, (value, _) in readings.items()})
@@ -198,7 +208,7 @@ async def test_a_viewer_that_takes_nothing_has_no_queue() -> None:
     telemetry = Telemetry()
     telemetry.read(GPU_0=0.0)
     place = runtime(telemetry)
-    board = Board(place, None)  # type: ignore[arg-type]
+    board = board_of(place)
     written: list[bytes] = []
     taken = asyncio.Event()
     stuck = asyncio.Event()
@@ -209,8 +219,7 @@ async def test_a_viewer_that_takes_nothing_has_no_queue() -> None:
             stuck.set()
             await taken.wait()
 
-    here = SimpleNamespace(runtime=place, user="ada", operator=False, context=SimpleNamespace(version="1"))
-    stream = Stream(here, board, ("telemetry",), write, changes=True)  # type: ignore[arg-type]
+    stream = Stream(viewer(place), board, ("telemetry",), write, changes=True)
     running = asyncio.create_task(stream.run(None, 3))
     await stuck.wait()
     for percent in range(1, 50):
@@ -237,9 +246,8 @@ async def test_a_notice_that_a_broken_link_swallowed_is_told_and_none_twice(
         async def write(data: bytes) -> None:
             written.append(data)
 
-        here = SimpleNamespace(runtime=place, user="ada", operator=False, context=SimpleNamespace(version="1"))
-        board = Board(place, None)  # type: ignore[arg-type]
-        stream = Stream(here, board, ("sessions", "notices"), write)  # type: ignore[arg-type]
+        board = board_of(place)
+        stream = Stream(viewer(place), board, ("sessions", "notices"), write)
         await stream.run(last_id, events)
         return [event.decode().splitlines() for event in written]
 
@@ -260,7 +268,7 @@ def test_a_scope_that_was_forgotten_has_no_version_that_was_seen(
 ) -> None:
     monkeypatch.setattr("swangpu.api.board.MAX_SCOPES", 1)
     monkeypatch.setattr("swangpu.api.board.sessions_of", lambda call: [])
-    board = Board(runtime(Telemetry()), None)  # type: ignore[arg-type]
+    board = board_of(runtime(Telemetry()))
     seen, _ = board.sessions(call("ada"), -1, changes=False) or (-1, b"")
     board.sessions(call("bob"), -1, changes=False)
     again = board.sessions(call("ada"), seen, changes=False)
@@ -283,8 +291,7 @@ async def test_a_viewer_that_takes_nothing_for_long_is_hung_up_on() -> None:
             await ended.wait()
             raise ConnectionError
 
-    here = SimpleNamespace(runtime=place, user="ada", operator=False, context=SimpleNamespace(version="1"))
-    stream = Stream(here, Board(place, None), ("telemetry",), write, hang_up=ended.set)  # type: ignore[arg-type]
+    stream = Stream(viewer(place), board_of(place), ("telemetry",), write, hang_up=ended.set)
     running = asyncio.create_task(stream.run(None, None))
     await stuck.wait()
     now = place.clock.monotonic()

@@ -231,7 +231,7 @@ class Caller:
         """On the lookout's thread: a call takes too long."""
         lookout = self._lookout
         with self._lock:
-            # It may have come back just now; then its answer is as good as any.
+            # It may have come back just now; then its answer counts.
             if lookout.call is not call or call.done:
                 return
             lookout.call = None

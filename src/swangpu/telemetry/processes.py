@@ -94,7 +94,7 @@ class ProcessReader:
             self._begun[pid, started] = self._read_begun(pid)
             answers.put(None)
 
-        thread = threading.Thread(target=read, name="swangpu-probe", daemon=True)
+        thread = threading.Thread(target=read, name="swangpu-process", daemon=True)
         thread.start()
         try:
             answers.get(timeout=WAIT_S)
