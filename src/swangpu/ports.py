@@ -24,6 +24,7 @@ __all__ = [
     "KernelInfo",
     "Ledger",
     "StartSpec",
+    "Suspension",
 ]
 
 
@@ -134,6 +135,32 @@ class KernelInfo:
     pid: int | None = None
     #: after how long without a cell its server shuts it down; None where it does not, as while somebody is connected
     idle_limit_s: float | None = None
+    #: how what it has on a device can be put aside
+    pause_methods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suspension:
+    """A kernel waits behind its gate.
+
+    Attributes
+    ----------
+    method : str
+        How what it had on the device was put aside; ``gate`` when it was not, and is there still.
+    saved_bytes : int
+        How much of it.
+    same_device : bool
+        Whether it can go on only on the device that it was on.
+    """
+
+    method: str
+    saved_bytes: int = 0
+    same_device: bool = True
+
+    @property
+    def frees(self) -> bool:
+        """Whether its shares can be given to somebody else."""
+        return self.method != "gate"
 
 
 class KernelHost(Protocol):
@@ -172,6 +199,28 @@ class KernelHost(Protocol):
 
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
         """Close or open the agent's gate: while closed, execute requests are held in order."""
+        ...
+
+    async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
+        """Close the gate, see that nothing runs, and put aside what the kernel has on the device.
+
+        Idempotent. ``methods`` are tried in their order; without one that works only the gate is closed.
+
+        Raises
+        ------
+        Conflict
+            A cell runs, or the kernel has no gate; it goes on as before.
+        """
+        ...
+
+    async def resume(self, kernel_id: str) -> bool:
+        """Bring back what was put aside, open the gate; whether a cell had waited there. Idempotent.
+
+        Raises
+        ------
+        Conflict
+            It could not be brought back; the gate stays closed.
+        """
         ...
 
     async def refresh(self) -> None:

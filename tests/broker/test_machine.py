@@ -18,13 +18,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from broker.fleet import GB, inventory
 from broker.world import USERS, World, random_request
 from swangpu.broker import broker as broker_module
+from swangpu.broker import due, exclusion, lifecycle, pausing, placement, queue, reclaim
 from swangpu.broker import events as ev
-from swangpu.broker import lifecycle, placement, queue, reclaim
+from swangpu.broker import index as index_module
 from swangpu.domain.sessions import Request
 
 WANTED_STEPS = int(os.environ.get("SWANGPU_MACHINE_STEPS", "200000"))
-#: some 120 events an example
-EXAMPLES = max(30, WANTED_STEPS // 110)
+#: some 4,000 events an example
+EXAMPLES = max(20, WANTED_STEPS // 4000)
 steps_taken = 0
 
 index = st.integers(0, 10_000)
@@ -85,11 +86,31 @@ class Machine(RuleBasedStateMachine):
         self.world.send(ev.Paused(self._pick(number)))
         self.world.send(ev.Resumed(self._pick(number + 1)))
 
-    @rule(number=index, busy=st.booleans())
-    def compute(self, number: int, busy: bool) -> None:
+    @rule(number=index, busy=st.booleans(), can_pause=st.booleans())
+    def compute(self, number: int, busy: bool, can_pause: bool) -> None:
         session_id = self._pick(number)
-        self.world.send(ev.KernelAttached(session_id, f"k{number % 3}"))
+        methods = ("offload", "carry") if can_pause else ()
+        self.world.send(ev.KernelAttached(session_id, f"k{number % 3}", None, methods))
         self.world.send(ev.ActivityReported(session_id, busy))
+
+    @rule(flavor=st.sampled_from(["t4", "a100-40gb/1g.5gb"]), in_s=st.sampled_from([0.0, 300.0, 5000.0]), whose=index)
+    def reserve(self, flavor: str, in_s: float, whose: int) -> None:
+        self.world.reserve(flavor, in_s, 900.0, 1 + whose % 2, USERS[: whose % 3])
+
+    @rule()
+    def a_day_of_work(self) -> None:
+        """Cells come and go on whatever is held, and people wait: sessions are paused and brought back."""
+        world = self.world
+        for user in USERS:
+            world.request(user, Request(flavor="t4", duration_s=3600.0))
+        for turn in range(6):
+            for session in list(world.broker.state.live()):
+                world.send(ev.Claimed(session.id))
+                world.send(ev.KernelAttached(session.id, f"k-{session.id}", None, ("offload",)))
+                world.send(ev.ActivityReported(session.id, turn % 2 == 0))
+            world.carry_out(fail=turn == 3)
+            world.settle()
+            world.advance(25.0)
 
     @rule(number=index)
     def kernel_gone(self, number: int) -> None:
@@ -186,13 +207,13 @@ def test_nothing_is_held_twice_leaked_or_forgotten() -> None:
 
 def _break_placement(monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole device no longer excludes its slices."""
-    for module in (placement, queue):
+    for module in (exclusion, index_module, placement, queue, reclaim):
         monkeypatch.setattr(module, "conflict", lambda a, b: a.id == b.id)
 
 
 def _break_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease that has run out is not noticed."""
-    monkeypatch.setattr(reclaim, "_expire", lambda state, session, now: [])
+    monkeypatch.setattr(due, "_expire", lambda state, session, now: [])
 
 
 def _break_release(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +231,41 @@ def _break_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_module, "finish", lambda state, session, now: [])
 
 
-@pytest.mark.parametrize("mutate", [_break_placement, _break_expiry, _break_release, _break_finish])
+def _break_pausing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares are given away when a pause is asked for, not when what was on them is safe."""
+    begin = pausing.begin
+
+    def hasty(state, session, why, now):  # type: ignore[no-untyped-def]
+        out = begin(state, session, why, now)
+        state.put_session(lifecycle.let_go(state, state.sessions[session.id], now))
+        return out
+
+    monkeypatch.setattr(pausing, "begin", hasty)
+
+
+def _break_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits are not looked at."""
+    monkeypatch.setattr(queue, "over", lambda state, session, flavor, fraction: None)
+
+
+def _break_reservation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease goes on into a reservation."""
+    for module in (broker_module, lifecycle, pausing):
+        monkeypatch.setattr(module, "capped", lambda state, session, now: session)
+
+
+MUTATIONS = [
+    _break_placement,
+    _break_expiry,
+    _break_release,
+    _break_finish,
+    _break_pausing,
+    _break_quota,
+    _break_reservation,
+]
+
+
+@pytest.mark.parametrize("mutate", MUTATIONS)
 def test_the_machine_finds_a_broken_broker(mutate, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     mutate(monkeypatch)
     with pytest.raises(AssertionError):

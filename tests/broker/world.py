@@ -11,19 +11,40 @@ from dataclasses import dataclass, field
 from broker.fleet import GB, inventory
 from swangpu.broker import commands as cmd
 from swangpu.broker import events as ev
-from swangpu.broker import placement
+from swangpu.broker import exclusion, reservations
 from swangpu.broker.broker import Broker
-from swangpu.broker.policy import Policy
+from swangpu.broker.policy import Group, Policy, Quota, Reclaim, ReclaimMode, Reservation
 from swangpu.broker.state import BrokerState, Changes
 from swangpu.domain.devices import Share
-from swangpu.domain.sessions import Request, SessionKind, SessionState
+from swangpu.domain.sessions import PausePhase, Priority, Request, Session, SessionKind, SessionState
 from swangpu.errors import SwanGpuError
 from swangpu.ledger.codec import decode, encode
 
 USERS = ("alice", "bob", "carol")
 
+#: alice and bob have half of the whole devices each; carol belongs to nobody
+GROUPS = (
+    Group("physics", 2.0, ("alice",), (Quota("t4*", 1.0, None),)),
+    Group("chemistry", 1.0, ("bob",), (Quota("t4*", 1.0, 1.0),), idle_pause_s=5.0),
+)
+RULES = (("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=20.0, idle_release_s=300.0, grace_s=60.0, residency_s=5.0)),)
+
+
+def policy(version: int = 2, **kwargs: object) -> Policy:
+    """Everything at once: groups with quotas, limits for people, reclaim."""
+    return Policy(
+        version=version,
+        max_sessions_per_user=8,
+        groups=GROUPS,
+        user_quotas=(Quota("*", 2.5, 0.0),),
+        reclaim=RULES,
+        keep_paused_s=7200.0,
+        **kwargs,  # type: ignore[arg-type]
+    )
+
+
 #: bound once: a test that breaks the broker's own idea of a conflict must not break ours
-_CONFLICT = placement.conflict
+_CONFLICT = exclusion.conflict
 
 
 @dataclass
@@ -47,7 +68,7 @@ class World:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.snapshot = encode(self.broker.state)
-        self.send(ev.Configured(Policy(version=2, max_sessions_per_user=8)))
+        self.send(ev.Configured(policy()))
         self.report_inventory()
 
     # -- events -----------------------------------------------------------------------------------
@@ -83,6 +104,13 @@ class World:
         self.now += seconds
         self.send(ev.Ticked())
 
+    def reserve(self, flavor: str, in_s: float, for_s: float, count: int, users: tuple[str, ...]) -> None:
+        """An event, or maintenance when it is for nobody."""
+        start = self.now + in_s
+        one = Reservation(f"r{self.steps}", "Tutorial", start, start + for_s, "local", flavor, count, users)
+        kept = [r for r in self.broker.state.policy.reservations if r.end > self.now][-2:]
+        self.send(ev.Configured(policy(self.broker.state.policy.version + 1, reservations=(*kept, one))))
+
     # -- the world does what it is told, in its own way -------------------------------------------
 
     def carry_out(self, *, fail: bool = False) -> None:
@@ -106,6 +134,32 @@ class World:
                 return
             self.running.pop(session_id, None)
             self.undelivered.append(ev.WorkStopped(session_id))
+        elif isinstance(command, cmd.PauseWork | cmd.ResumeWork) and session is not None:
+            self._move(command, session, fail)
+
+    def _move(self, command: cmd.Command, session: Session, fail: bool) -> None:
+        pause = session.pause
+        if session.state is not SessionState.PAUSED or pause is None:
+            return
+        if isinstance(command, cmd.PauseWork) and pause.phase is PausePhase.SAVING:
+            if fail:
+                self.undelivered.append(
+                    ev.PauseFailed(session.id, "busy", "A cell runs.", lost=self.random.random() < 0.2)
+                )
+                return
+            frees = self.random.random() < 0.8
+            if frees:
+                self.running.pop(session.id, None)
+            same = self.random.random() < 0.5
+            self.undelivered.append(ev.PauseSaved(session.id, "offload", 10**9, frees=frees, same_device=same))
+        elif isinstance(command, cmd.ResumeWork) and pause.phase is PausePhase.RESTORING:
+            if fail:
+                lost = self.random.random() < 0.2
+                self.running.pop(session.id, None)
+                self.undelivered.append(ev.ResumeFailed(session.id, "no_memory", "It does not fit.", lost=lost))
+                return
+            self._run(session.id, session.shares)
+            self.undelivered.append(ev.ResumeDone(session.id, busy=self.random.random() < 0.5))
 
     def deliver(self, index: int, *, twice: bool = False, lose: bool = False) -> None:
         """Deliver one report, in any order."""
@@ -155,14 +209,16 @@ class World:
     def check(self) -> None:
         self._check_no_share_twice()
         self._check_states()
+        self._check_quotas()
 
     def check_drains(self) -> None:
         """When all is well again and all leases have run out, nothing is held and nobody is forgotten."""
+        self.send(ev.Configured(policy(self.broker.state.policy.version + 1)))
         self.report_inventory()
         self.settle()
         waiting = [s.id for s in self.broker.state.sessions.values() if s.state is SessionState.QUEUED]
         served: set[str] = set()
-        for _ in range(400):
+        for _ in range(600):
             self.report_inventory()
             self.settle()
             self.check()
@@ -171,10 +227,12 @@ class World:
                     served.add(session.id)
                 if session.state is SessionState.READY and session.claimed_at is None:
                     self.send(ev.Claimed(session.id))
+                if session.busy:
+                    self.send(ev.ActivityReported(session.id, False))
             if next(iter(self.broker.state.live()), None) is None:
                 break
             deadline = self.broker.next_deadline()
-            self.now = max(self.now + 1.0, deadline if deadline is not None else self.now)
+            self.now = max(self.now + 200.0, deadline if deadline is not None else self.now)
             self.send(ev.Ticked())
         left = [(s.id, s.state.value) for s in self.broker.state.live()]
         assert not left, f"forgotten: {left}"
@@ -189,9 +247,16 @@ class World:
 
     def _check_states(self) -> None:
         for s in self.broker.state.sessions.values():
+            assert (s.held_from is not None) == bool(s.shares), f"{s.id} holds {s.shares} since {s.held_from}"
+            away = s.pause is not None and s.pause.phase in (PausePhase.SAVED, PausePhase.WANTED)
             holds = s.state in (SessionState.READY, SessionState.ACTIVE, SessionState.PAUSED)
-            if holds:
+            if holds and not (away and not s.shares):
                 assert len(s.shares) == s.request.count, f"{s.id} is {s.state.value} with {len(s.shares)} shares"
+            if s.state is SessionState.PAUSED:
+                assert s.pause is not None
+                assert not s.busy or s.pause.phase is PausePhase.SAVING, f"{s.id} computes while it is paused"
+            elif s.state is not SessionState.ENDING:
+                assert s.pause is None, f"{s.id} is {s.state.value} and has a pause"
             if s.state in (SessionState.QUEUED, SessionState.ENDED):
                 assert not s.shares, f"{s.id} is {s.state.value} and holds shares"
                 assert s.id not in self.running or s.state is SessionState.QUEUED, f"{s.id} ended and still runs"
@@ -201,6 +266,23 @@ class World:
                 assert s.lease_max_until is not None
                 assert s.lease_until <= s.lease_max_until
             assert (s.end_reason is not None) == (s.state in (SessionState.ENDING, SessionState.ENDED))
+
+    def _check_quotas(self) -> None:
+        """Nobody is given more than the limits allow; limits that became smaller take nothing away."""
+        state = self.broker.state
+        for user in USERS:
+            held = sum(s.fraction for x in state.sessions.values() if x.user == user for s in x.shares)
+            assert held <= 2.5 + 1e-9, f"{user} holds {held} devices"
+        for session in state.sessions.values():
+            for one in state.policy.reservations:
+                if session.state is not SessionState.ACTIVE or not one.start <= state.now < one.end:
+                    continue
+                if session.user in one.users or not session.shares:
+                    continue
+                taken = reservations.reserved_shares(state, one.pool)
+                mine = [s.id for s in session.shares if s.id in taken]
+                number = state.policy.reservations.index(one)
+                assert not any(number in taken[i] for i in mine), f"{session.id} is on what is set aside"
 
     def _run(self, session_id: str, shares: tuple[Share, ...]) -> None:
         for other, theirs in self.running.items():
@@ -223,4 +305,5 @@ def random_request(rng: random.Random) -> Request:
         count=rng.choice([1, 1, 1, 1, 2, 3, 1000]),
         duration_s=rng.choice([60.0, 600.0, 7200.0, 43200.0, 1e9]),
         pools=rng.choice([(), (), (), ("local",), ("nowhere",)]),
+        priority=rng.choice([None, None, Priority.BACKFILL]),
     )

@@ -9,8 +9,8 @@ from broker.fleet import inventory
 from swangpu.domain.devices import PoolInventory, Share
 from swangpu.domain.records import DemandRecord, JournalEntry, UsageRecord
 from swangpu.domain.sessions import Carry
-from swangpu.errors import LedgerUnavailable, NotFound, PoolUnavailable
-from swangpu.ports import BackendStatus, KernelInfo, StartSpec
+from swangpu.errors import Conflict, LedgerUnavailable, NotFound, PoolUnavailable
+from swangpu.ports import BackendStatus, KernelInfo, StartSpec, Suspension
 from swangpu.runtime import Runtime
 
 
@@ -122,6 +122,10 @@ class DictKernels:
     def __init__(self, *ids: str) -> None:
         self.rows: dict[str, tuple[str | None, dict[str, str | None]]] = {i: (None, {}) for i in ids}
         self.gated: set[str] = set()
+        #: kernels with a cell that runs, and with one that waits at the gate
+        self.computing: set[str] = set()
+        self.held: set[str] = set()
+        self.methods: tuple[str, ...] = ()
         self.may_attach = asyncio.Event()
         self.may_attach.set()
 
@@ -147,11 +151,24 @@ class DictKernels:
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
         (self.gated.add if closed else self.gated.discard)(kernel_id)
 
+    async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
+        if kernel_id in self.computing:
+            raise Conflict("A cell runs.", code="kernel_busy")
+        self.gated.add(kernel_id)
+        return Suspension(methods[0] if methods else "gate", saved_bytes=10**9 if methods else 0)
+
+    async def resume(self, kernel_id: str) -> bool:
+        self.gated.discard(kernel_id)
+        return kernel_id in self.held
+
     async def refresh(self) -> None:
         pass
 
     def kernels(self) -> list[KernelInfo]:
-        return [KernelInfo(i, s, "idle", f"{i}.ipynb", "python3") for i, (s, _) in self.rows.items()]
+        return [
+            KernelInfo(i, s, "idle", f"{i}.ipynb", "python3", pause_methods=self.methods)
+            for i, (s, _) in self.rows.items()
+        ]
 
     def find(self, path: str) -> str | None:
         name = path.removesuffix(".ipynb")

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 from .. import wire
 from ..broker.estimate import WaitEstimate, estimate_wait, frees_at
+from ..broker.index import waits
 from ..broker.lifecycle import title_of
 from ..broker.placement import free_shares
-from ..broker.queue import ahead_of, candidates, queued, waiting_reason
+from ..broker.queue import ahead_of, candidates, queued
+from ..broker.reasons import waiting_reason
 from ..broker.state import BrokerState
 from ..domain.devices import Flavor, PoolInventory, Share
-from ..domain.sessions import EndCause, Reason, Request, Session, SessionState
+from ..domain.sessions import EndCause, PausePhase, Reason, Request, Session, SessionState
 from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
 
 __all__ = ["Known", "device_view", "explanation", "offers", "pool_view", "sample_view", "session_view"]
@@ -73,9 +75,9 @@ def estimate_view(estimate: WaitEstimate | None) -> wire.Estimate | None:
 
 def session_view(state: BrokerState, session: Session, known: Known, *, for_owner: bool) -> wire.SessionView:
     """One session as its owner sees it, or (``for_owner`` false) an operator."""
-    waiting = session.state is SessionState.QUEUED
+    waiting = waits(session)
     ahead = ahead_of(state, session) if waiting else []
-    reason = waiting_reason(state, session) if waiting else session.reason
+    reason = waiting_reason(state, session) if waiting else session.reason or _paused(session)
     inventory = state.pools.get(session.pool or "")
     if session.shares:
         memory: int | None = sum(s.memory_bytes for s in session.shares)
@@ -98,7 +100,7 @@ def session_view(state: BrokerState, session: Session, known: Known, *, for_owne
         started_at=session.started_at,
         claim_by=session.claim_by if session.claimed_at is None else None,
         ends=_ends(session, known),
-        lease_until=session.lease_until if session.state in HOLDING else None,
+        lease_until=session.lease_until if session.state in HOLDING and session.shares else None,
         idle_since=session.idle_since if session.state in HOLDING else None,
         queue_position=len(ahead) + 1 if waiting else None,
         queue_length=_queue_length(state, session) if waiting else None,
@@ -221,12 +223,12 @@ def flavor_view(state: BrokerState, inventory: PoolInventory, flavor: Flavor) ->
 
 def explanation(state: BrokerState, session: Session, known: Known) -> wire.Explanation:
     """Why a session is where it is, with the numbers."""
-    waiting = session.state is SessionState.QUEUED
+    waiting = waits(session)
     ahead = ahead_of(state, session) if waiting else []
     if waiting:
         reason = waiting_reason(state, session)
     else:
-        reason = session.reason or Reason(session.state.value, _STATE_WORDS[session.state])
+        reason = session.reason or _paused(session) or Reason(session.state.value, _STATE_WORDS[session.state])
     views = [
         flavor_view(state, state.pools[c.pool], c.flavor)
         for c in candidates(state, session.request)
@@ -315,6 +317,13 @@ _LOST_WORDS = {
     "no_permission": "The driver does not let this user read this device.",
 }
 
+_PAUSE_WORDS = {
+    PausePhase.SAVING: Reason("pausing", "Its variables are being put aside."),
+    PausePhase.SAVED: Reason("paused", "Paused, variables kept. The next cell gets a GPU back."),
+    PausePhase.WANTED: Reason("waits_for_gpu", "A cell waits for its GPU."),
+    PausePhase.RESTORING: Reason("resuming", "Getting your GPU back."),
+}
+
 _STATE_WORDS = {
     SessionState.QUEUED: "It waits.",
     SessionState.READY: "Its turn has come; it waits to be claimed.",
@@ -350,13 +359,26 @@ def _ends(session: Session, known: Known) -> wire.Ends | None:
     if session.state is SessionState.READY and session.claim_by is not None and session.claimed_at is None:
         causes.append((session.claim_by, "claim_window"))
     if session.state in HOLDING:
-        if session.lease_until is not None:
-            causes.append((session.lease_until, "lease"))
+        if session.lease_until is not None and session.shares:
+            why = session.lease_cause
+            causes.append((session.lease_until, "reservation" if why == "reservation" else "quota" if why else "lease"))
+        if session.idle_ends_at is not None:
+            causes.append((session.idle_ends_at, "idle"))
         causes += known.other_ends(session)
     if not causes:
         return None
     at, cause = min(causes)
     return wire.Ends(at=at, cause=cause)
+
+
+def _paused(session: Session) -> Reason | None:
+    """How far a pause has come."""
+    if session.pause is None or session.state is not SessionState.PAUSED:
+        return None
+    phase = session.pause.phase
+    if phase is PausePhase.SAVED and session.shares:
+        return Reason("paused_held", "Paused; its GPU is kept for it.")
+    return _PAUSE_WORDS[phase]
 
 
 def _lost(session: Session, now: float) -> wire.ReasonView | None:

@@ -191,6 +191,7 @@ def _mig_share(device: DeviceInfo, index: int, config: LocalPoolConfig) -> Share
         memory_bytes=mig.memory_bytes,
         mig_uuid=mig.uuid,
         profile=mig.profile,
+        fraction=mig_fraction(device.name, mig.profile),
     )
 
 
@@ -204,7 +205,14 @@ def _slice(device: DeviceInfo, config: LocalPoolConfig, kind: ShareKind, index: 
         device_uuid=device.uuid,
         memory_bytes=device.memory_bytes // count,
         compute_percent=100 // count if kind is ShareKind.MPS else 100,
+        fraction=1.0 / count,
     )
+
+
+def mig_fraction(model: str, profile: str) -> float:
+    """The part of a device's compute slices that a MIG profile has: ``1g.5gb`` is one of 7, of an A30 one of 4."""
+    said = re.match(r"(\d+)g\.", profile)
+    return min(1.0, int(said[1]) / (4 if "a30" in _words(model) else 7)) if said else 1.0
 
 
 def _slices(model: str, config: LocalPoolConfig) -> int:

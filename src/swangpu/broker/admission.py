@@ -6,12 +6,13 @@ from ..domain.sessions import Request, SessionKind, SessionState
 from .commands import Reject
 from .placement import choose, count_by_device
 from .queue import Candidate, candidates
+from .quotas import never
 from .state import BrokerState
 
 __all__ = ["refusal"]
 
 
-def refusal(state: BrokerState, user: str, request: Request) -> Reject | None:
+def refusal(state: BrokerState, user: str, group: str, request: Request) -> Reject | None:
     """Why this request is refused, or None when it may queue."""
     policy = state.policy
     if request.kind.value not in policy.hosted_kinds:
@@ -35,7 +36,7 @@ def refusal(state: BrokerState, user: str, request: Request) -> Reject | None:
         )
     if request.kind is SessionKind.KERNEL and request.count != 1:
         return _one_per_kernel(state, request)
-    mine = sum(1 for s in state.live() if s.user == user)
+    mine = len(state.index.of_user.get(user, ()))
     if mine >= policy.max_sessions_per_user:
         return Reject(
             "too_many_sessions",
@@ -43,7 +44,8 @@ def refusal(state: BrokerState, user: str, request: Request) -> Reject | None:
             "Release one of them first.",
             (("limit", policy.max_sessions_per_user),),
         )
-    return _capacity_refusal(state, request, candidates(state, request))
+    options = candidates(state, request)
+    return _capacity_refusal(state, request, options) or _quota_refusal(state, group, request, options)
 
 
 def taken_kernel(state: BrokerState, request: Request) -> str | None:
@@ -58,6 +60,20 @@ def taken_kernel(state: BrokerState, request: Request) -> str | None:
         if same_kernel:
             return session.id
     return None
+
+
+def _quota_refusal(state: BrokerState, group: str, request: Request, options: list[Candidate]) -> Reject | None:
+    limits = [never(state, group, request.count, c.flavor.name, c.fraction) for c in options]
+    if not limits or None in limits:
+        return None
+    limit = next(one for one in limits if one is not None)
+    whose = "you" if limit.whose == "you" else f"group {limit.whose}"
+    return Reject(
+        "more_than_the_quota",
+        f"The quota here for {whose} is {limit.quota.limit:.3g}, and this is more.",
+        "Ask for fewer or smaller ones, or ask the operator for a larger quota.",
+        (("whose", limit.whose), ("limit", limit.quota.limit), ("count", request.count)),
+    )
 
 
 def _one_per_kernel(state: BrokerState, request: Request) -> Reject | None:

@@ -6,16 +6,34 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..domain.devices import PoolInventory
 from ..domain.records import DemandRecord
 from ..domain.sessions import EndReason, Reason, Session, SessionState
 from ..errors import Conflict, NotFound
 from . import events as ev
+from . import pausing, pools
 from .admission import refusal, taken_kernel
-from .commands import Accept, CloseGate, Command, OpenGate, RecordDemand
-from .lifecycle import begin_end, busy_seconds, claim, demand, finish, grant, notify, started, stop, title_of
-from .queue import next_grant, undoable_in_the_way, waiting_reason
-from .reclaim import HOLDING, deadlines, due
+from .commands import Accept, Command, RecordDemand
+from .deadline import HOLDING
+from .due import RECONSIDER_S, deadlines, due
+from .estimate import foresee
+from .lifecycle import (
+    begin_end,
+    busy_seconds,
+    capped,
+    claim,
+    demand,
+    finish,
+    grant,
+    notify,
+    settle_advice,
+    started,
+    stop,
+    title_of,
+)
+from .queue import Round, undoable_in_the_way
+from .reasons import waiting_reason
+from .reclaim import make_room
+from .reservations import edge_between
 from .state import BrokerState, Look
 
 __all__ = ["Broker"]
@@ -40,7 +58,7 @@ class Broker:
         self.state = state if state is not None else BrokerState()
         self._handlers: dict[type[ev.Event], Callable[[Any, float], list[Command]]] = {
             ev.Configured: self._configured,
-            ev.InventoryReported: self._inventory,
+            ev.InventoryReported: lambda event, now: pools.reported(self.state, event.inventory, now),
             ev.Looked: self._looked,
             ev.Requested: self._requested,
             ev.Claimed: self._claimed,
@@ -49,6 +67,10 @@ class Broker:
             ev.Undone: self._undone,
             ev.Paused: self._paused,
             ev.Resumed: self._resumed,
+            ev.PauseSaved: self._about(pausing.saved),
+            ev.PauseFailed: self._about(pausing.failed),
+            ev.ResumeDone: self._about(pausing.resumed),
+            ev.ResumeFailed: self._about(pausing.resumed_not),
             ev.WorkCheckpointed: self._checkpointed,
             ev.WorkStarted: self._work_started,
             ev.WorkFailed: self._work_failed,
@@ -102,21 +124,44 @@ class Broker:
     # -- scheduling -------------------------------------------------------------------------------
 
     def _schedule(self, now: float) -> list[Command]:
+        """Serve who can be served, and have idle sessions give way to who can't.
+
+        Only when something has changed that may matter, or after a while: the order of the queue changes with time.
+        """
         out: list[Command] = []
-        if all(s.state is not SessionState.QUEUED for s in self.state.sessions.values()):
-            return out
-        while (given := next_grant(self.state)) is not None:
-            out += grant(self.state, given, now)
-        for session in undoable_in_the_way(self.state):
-            out += stop(self.state, session, now)
-            if self.state.sessions[session.id].state is SessionState.ENDED:
-                return out + self._schedule(now)
+        index = self.state.index
+        while index.dirty or (index.waiting and self._time_to_reconsider(now)):
+            index.dirty, index.freed, index.considered_at = False, False, now
+            turn = Round(self.state, now)
+            for session in turn.order() if index.waiting else ():
+                given = turn.serve(session)
+                if given is not None:
+                    out += (
+                        grant(self.state, given, now)
+                        if session.pause is None
+                        else pausing.regrant(self.state, given, now)
+                    )
+            if index.coming:
+                for session in undoable_in_the_way(self.state, now):
+                    out += stop(self.state, session, now)
+            out += make_room(self.state, turn.unserved, now)
+            # What was granted made the queue shorter, nothing else: only what came free is worth another look.
+            index.dirty = index.freed and bool(turn.unserved)
         return out
+
+    def _time_to_reconsider(self, now: float) -> bool:
+        since = self.state.index.considered_at
+        return now >= since + RECONSIDER_S or edge_between(self.state, since, now)
 
     # -- requests ---------------------------------------------------------------------------------
 
     def _configured(self, event: ev.Configured, now: float) -> list[Command]:
-        self.state.policy = event.policy
+        self.state.set_policy(event.policy)
+        for session in list(self.state.live()):
+            if session.state in HOLDING and session.shares:
+                cut = capped(self.state, session, now)
+                if cut is not session:
+                    self.state.put_session(cut)
         return []
 
     def _looked(self, event: ev.Looked, now: float) -> list[Command]:
@@ -164,12 +209,14 @@ class Broker:
             created_at=now,
             number=state.next_number,
             idempotency_key=event.idempotency_key,
+            group=event.group if event.group is not None else state.policy.group_of(event.user),
         )
-        rejected = refusal(state, event.user, request)
+        rejected = refusal(state, event.user, session.group, request)
         if rejected is not None:
             return [demand(state, session, "refused", now, rejected.code), rejected]
         state.next_number += 1
         state.put_session(session)
+        state.put_session(replace(session, foreseen_s=foresee(state, session, now)))
         if key is not None:
             state.put("keys", key, (session.id, now))
         out: list[Command] = [Accept(session.id)]
@@ -191,7 +238,17 @@ class Broker:
         if session.state not in HOLDING or session.lease_until is None:
             raise self._not_now(session, "extended")
         limit = session.lease_max_until or session.lease_until
-        wanted = max(session.lease_until, now) + event.duration_s
+        # while a pause has given its shares away, its lease stands still
+        wanted = (max(session.lease_until, now) if session.shares else session.lease_until) + event.duration_s
+        if wanted > limit + 1.0 and session.lease_until >= limit - 1.0 and session.lease_cause is not None:
+            raise Conflict(
+                "What it is on is set aside from then on."
+                if session.lease_cause == "reservation"
+                else "It was lent to your group and is wanted back.",
+                hint="Save your work; ask for another one.",
+                code="cannot_be_extended",
+                lease_max_until=limit,
+            )
         if wanted > limit + 1.0 and session.lease_until >= limit - 1.0:
             raise Conflict(
                 "This session is at the longest lease allowed here.",
@@ -199,7 +256,11 @@ class Broker:
                 code="lease_at_maximum",
                 lease_max_until=limit,
             )
-        self.state.put_session(replace(session, lease_until=min(wanted, limit), warned_s=None))
+        longer = replace(session, lease_until=min(wanted, limit), warned_s=None)
+        if session.idle_since is not None:
+            # who extends is there: idleness begins anew
+            longer = replace(settle_advice(longer, now), idle_since=now, idle_ends_at=None)
+        self.state.put_session(longer)
         return []
 
     def _released(self, event: ev.Released, now: float) -> list[Command]:
@@ -227,8 +288,7 @@ class Broker:
             return []
         if session.state is not SessionState.ACTIVE:
             raise self._not_now(session, "paused")
-        self.state.put_session(replace(session, state=SessionState.PAUSED))
-        return [CloseGate(session.id)]
+        return pausing.begin(self.state, session, "owner", now)
 
     def _resumed(self, event: ev.Resumed, now: float) -> list[Command]:
         session = self.session(event.session_id)
@@ -236,8 +296,7 @@ class Broker:
             return []
         if session.state is not SessionState.PAUSED:
             raise self._not_now(session, "resumed")
-        self.state.put_session(replace(session, state=SessionState.ACTIVE))
-        return [OpenGate(session.id)]
+        return pausing.want(self.state, session, now)
 
     # -- reports of backends, kernels and agents: late, doubled and reordered ones are ignored --------------------
 
@@ -280,7 +339,16 @@ class Broker:
         if session is None or session.state not in HOLDING or event.kernel_id in session.kernel_ids:
             return []
         self.state.put_session(
-            replace(session, kernel_ids=(*session.kernel_ids, event.kernel_id), empty_since=None, reason=None)
+            replace(
+                session,
+                kernel_ids=(*session.kernel_ids, event.kernel_id),
+                # all of its kernels have to be able to do it
+                pause_methods=tuple(
+                    m for m in event.pause_methods if not session.kernel_ids or m in session.pause_methods
+                ),
+                empty_since=None,
+                reason=None,
+            )
         )
         return []
 
@@ -303,50 +371,40 @@ class Broker:
 
     def _activity(self, event: ev.ActivityReported, now: float) -> list[Command]:
         session = self.state.sessions.get(event.session_id)
-        if session is None or session.state not in HOLDING or session.busy == event.busy:
+        if session is None or session.state not in HOLDING:
             return []
-        self.state.put_session(self._with_activity(session, event.busy, now))
+        if session.pause is not None and event.busy and not session.busy:
+            # Behind a closed gate nothing begins to run: a kernel that is busy there has a cell that waits.
+            return pausing.want(self.state, session, now)
+        if session.busy != event.busy:
+            self.state.put_session(self._with_activity(session, event.busy, now))
         return []
 
     def _recovered(self, event: ev.Recovered, now: float) -> list[Command]:
         """Say again everything that may not have been carried out."""
         for session in list(self.state.live()):
-            if session.start_sent_at is not None or session.stop_sent_at is not None:
+            pause = session.pause
+            moving = pause is not None and pause.sent_at is not None
+            if session.start_sent_at is not None or session.stop_sent_at is not None or moving:
                 again = replace(
                     session,
                     start_sent_at=0.0 if session.start_sent_at is not None else None,
                     stop_sent_at=0.0 if session.stop_sent_at is not None else None,
+                    pause=replace(pause, sent_at=0.0) if pause is not None and moving else pause,
                 )
                 self.state.put_session(again)
         return []
 
-    def _inventory(self, event: ev.InventoryReported, now: float) -> list[Command]:
-        new = event.inventory
-        before = self.state.pools.get(new.pool)
-        if before is not None and before.as_of > new.as_of:
-            return []
-        if not new.available and before is not None and not new.shares:
-            # What a pool that does not answer has is what it had: its sessions still hold it.
-            new = replace(new, shares=before.shares, flavors=before.flavors, lost=tuple(s.id for s in before.shares))
-        self.state.put("pools", new.pool, new)
-        return self._devices_lost_or_back(new, now)
+    def _about(
+        self, act: Callable[[BrokerState, Session, Any, float], list[Command]]
+    ) -> Callable[[Any, float], list[Command]]:
+        """A report about a session, which may be gone by now."""
 
-    def _devices_lost_or_back(self, inventory: PoolInventory, now: float) -> list[Command]:
-        out: list[Command] = []
-        there = {s.id for s in inventory.shares} - set(inventory.lost)
-        for session in list(self.state.live()):
-            if session.pool != inventory.pool or not session.shares:
-                continue
-            missing = any(share.id not in there for share in session.shares)
-            title = title_of(self.state, session)
-            if missing and session.lost_since is None:
-                self.state.put_session(replace(session, lost_since=now))
-                text = f"{title} does not answer. Your session waits {self.state.policy.lost_grace_s:.0f} s for it."
-                out.append(notify(session, "device_away", "warning", text, title=title))
-            elif not missing and session.lost_since is not None:
-                self.state.put_session(replace(session, lost_since=None))
-                out.append(notify(session, "device_back", "success", f"{title} answers again.", title=title))
-        return out
+        def handle(event: Any, now: float) -> list[Command]:
+            session = self.state.sessions.get(event.session_id)
+            return act(self.state, session, event, now) if session is not None else []
+
+        return handle
 
     # -- small things -----------------------------------------------------------------------------
 
@@ -354,7 +412,8 @@ class Broker:
         if busy == session.busy:
             return session
         if busy:
-            return replace(session, busy=True, busy_from=now, idle_since=None)
+            working = replace(settle_advice(session, now), busy=True, busy_from=now, idle_since=None)
+            return replace(working, idle_ends_at=None)
         return replace(session, busy=False, busy_s=busy_seconds(session, now), busy_from=None, idle_since=now)
 
     def _not_now(self, session: Session, verb: str) -> Conflict:

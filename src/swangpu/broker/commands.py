@@ -13,13 +13,13 @@ from ..domain.records import DemandRecord, UsageRecord
 __all__ = [
     "Accept",
     "AttachKernel",
-    "CloseGate",
     "Command",
     "Notify",
-    "OpenGate",
+    "PauseWork",
     "RecordDemand",
     "RecordUsage",
     "Reject",
+    "ResumeWork",
     "StartWork",
     "StopWork",
 ]
@@ -67,12 +67,20 @@ class AttachKernel(Command):
 
 
 @dataclass(frozen=True)
-class CloseGate(Command):
+class PauseWork(Command):
+    """Close the gates of its kernels, see that they are idle, put aside what they have on the device.
+
+    Answer with ``PauseSaved`` or ``PauseFailed``; after the latter the gates are open.
+    """
+
     session_id: str
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class OpenGate(Command):
+class ResumeWork(Command):
+    """Bring it back onto the shares that it has now, and open the gates: ``ResumeDone`` or ``ResumeFailed``."""
+
     session_id: str
 
 

@@ -1,25 +1,39 @@
-"""How long somebody waits, with its basis."""
+"""How long somebody waits, with its basis.
+
+What the leases in the way tell is a first guess. How those guesses turned out lately tells how far to believe them: the
+median and the ninth decile of (real wait / guess) make p50 and p90, so that they hold whatever makes the guess wrong.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..domain.sessions import Request, SessionState
-from .queue import candidates, place
+from ..domain.sessions import Request, Session, SessionState
+from .deadline import may_pause_at
+from .placement import choose, count_by_device, free_shares
+from .policy import ReclaimMode
+from .queue import ahead_of, candidates
 from .state import BrokerState
 
-__all__ = ["WaitEstimate", "estimate_wait", "frees_at"]
+__all__ = ["WaitEstimate", "estimate_wait", "foresee", "frees_at", "remember_wait"]
 
-#: fewer ended sessions than this say nothing about how long people hold a lease
-MINIMUM_HISTORY = 5
+#: fewer ended sessions, or waits, than this say nothing about those to come
+MINIMUM_HISTORY, MINIMUM_WAITS = 5, 20
+#: so many waits are remembered
+WAITS = 300
+#: shorter guesses are not told apart: what takes seconds is not foreseen by leases
+SHORTEST_S = 30.0
+#: putting a session aside, in seconds, before anything is known about it
+PAUSING_S = 10.0
 
 
 @dataclass(frozen=True)
 class WaitEstimate:
     """Seconds: half of the cases under ``p50_s``, nine of ten under ``p90_s``.
 
-    ``basis``: ``free_now``, ``lease_ends`` (when the leases in the way end; nobody has to leave earlier) or
-    ``history`` (the same, scaled by the part of their lease that people really used lately).
+    ``basis``: ``free_now``, ``lease_ends`` (when the leases in the way end; nobody has to leave earlier),
+    ``leases_used`` (the same, scaled by the part of their lease that people really used lately) or ``history`` (scaled
+    by how such guesses turned out lately).
     """
 
     p50_s: float
@@ -28,7 +42,7 @@ class WaitEstimate:
 
 
 def frees_at(state: BrokerState, request: Request, now: float) -> list[float]:
-    """When the leases end that hold what this request wants, soonest first (Unix seconds)."""
+    """When what this request wants comes free, soonest first (Unix seconds): leases end, idle sessions give way."""
     wanted = {(c.pool, c.flavor.name) for c in candidates(state, request)}
     out: list[float] = []
     for session in state.live():
@@ -40,6 +54,9 @@ def frees_at(state: BrokerState, request: Request, now: float) -> list[float]:
             end = (session.claim_by or now) + session.request.duration_s
         else:
             end = session.lease_until or now
+            gives_way_at = _gives_way_at(state, session)
+            if gives_way_at is not None:
+                end = min(end, max(now, gives_way_at) + PAUSING_S)
         out.extend([max(end, now)] * len(session.shares))
     return sorted(out)
 
@@ -50,19 +67,71 @@ def estimate_wait(state: BrokerState, request: Request, ahead: int, now: float) 
     Returns
     -------
     WaitEstimate or None
-        None where there is nothing to go by: what is in the way is not ours, or the queue is longer than the
-        leases that we know of.
+        None where there is nothing to go by: what is in the way is not ours, or the queue is longer than the leases
+        that we know of and too few have waited lately.
     """
-    if ahead == 0 and any(place(state, request, c) is not None for c in candidates(state, request)):
+    if ahead == 0 and _fits_now(state, request):
         return WaitEstimate(0.0, 0.0, "free_now")
-    ends = frees_at(state, request, now)
-    needed = ahead + request.count
-    if len(ends) < needed:
+    guess_s = _guess(state, request, ahead, now)
+    if guess_s is None:
         return None
-    bound = ends[needed - 1] - now
+    ratios = sorted(state.wait_ratios)
+    if len(ratios) >= MINIMUM_WAITS:
+        base_s = max(SHORTEST_S, guess_s)
+        p50_s = base_s * ratios[len(ratios) // 2]
+        return WaitEstimate(
+            p50_s, max(p50_s, base_s * ratios[min(len(ratios) - 1, (9 * len(ratios)) // 10)]), "history"
+        )
+    ends = frees_at(state, request, now)
+    if len(ends) < ahead + request.count:
+        return None
     if len(state.held_fractions) < MINIMUM_HISTORY:
-        return WaitEstimate(bound, bound, "lease_ends")
+        return WaitEstimate(guess_s, guess_s, "lease_ends")
     used = sorted(state.held_fractions)
-    p50 = bound * used[len(used) // 2]
-    p90 = bound * used[min(len(used) - 1, (9 * len(used)) // 10)]
-    return WaitEstimate(p50, max(p50, p90), "history")
+    p50_s = guess_s * used[len(used) // 2]
+    p90_s = guess_s * used[min(len(used) - 1, (9 * len(used)) // 10)]
+    return WaitEstimate(p50_s, max(p50_s, p90_s), "leases_used")
+
+
+def foresee(state: BrokerState, session: Session, now: float) -> float | None:
+    """The first guess of how long a session will wait, in seconds; 0 when it need not. Kept with the session."""
+    ahead = sum(s.request.count for s in ahead_of(state, session))
+    if ahead == 0 and _fits_now(state, session.request):
+        return 0.0
+    return _guess(state, session.request, ahead, now)
+
+
+def remember_wait(state: BrokerState, session: Session, now: float) -> None:
+    """Somebody's turn has come: how the guess turned out is remembered."""
+    if session.foreseen_s is None or session.foreseen_s <= 0.0:
+        return
+    ratio = max(0.0, now - session.created_at) / max(SHORTEST_S, session.foreseen_s)
+    state.wait_ratios = (*state.wait_ratios, ratio)[-WAITS:]
+
+
+def _guess(state: BrokerState, request: Request, ahead: int, now: float) -> float | None:
+    """When leases end; behind a queue that is longer than that, whole rounds of leases more."""
+    ends = frees_at(state, request, now)
+    if not ends:
+        return None
+    rounds, place = divmod(ahead + request.count - 1, len(ends))
+    return ends[place] - now + rounds * max(SHORTEST_S, sum(ends) / len(ends) - now)
+
+
+def _gives_way_at(state: BrokerState, session: Session) -> float | None:
+    if session.state is not SessionState.ACTIVE or session.busy:
+        return None
+    if state.policy.reclaim_of(session.pool or "").mode is not ReclaimMode.ENFORCE:
+        return None
+    return may_pause_at(state.policy, session)
+
+
+def _fits_now(state: BrokerState, request: Request) -> bool:
+    for option in candidates(state, request):
+        inventory = state.pools[option.pool]
+        free = free_shares(state, inventory, option.flavor.name)
+        if len(free) >= request.count and choose(
+            free, request.count, count_by_device(free_shares(state, inventory, None))
+        ):
+            return True
+    return False

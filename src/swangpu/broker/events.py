@@ -19,10 +19,14 @@ __all__ = [
     "KernelAttached",
     "KernelGone",
     "Looked",
+    "PauseFailed",
+    "PauseSaved",
     "Paused",
     "Recovered",
     "Released",
     "Requested",
+    "ResumeDone",
+    "ResumeFailed",
     "Resumed",
     "Ticked",
     "Undone",
@@ -73,6 +77,8 @@ class Requested(Event):
     user: str
     request: Request
     idempotency_key: str | None = None
+    #: to which group it counts; None: to the one that the policy has for the user
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,12 +110,55 @@ class Undone(SessionEvent):
 
 @dataclass(frozen=True)
 class Paused(SessionEvent):
-    pass
+    """The owner (or an operator) has it put aside."""
 
 
 @dataclass(frozen=True)
 class Resumed(SessionEvent):
-    pass
+    """A cell waits for its GPU, or the owner wants it back."""
+
+
+@dataclass(frozen=True)
+class PauseSaved(SessionEvent):
+    """Its kernels are idle behind closed gates, and what they had on the device is safe.
+
+    Attributes
+    ----------
+    frees : bool
+        Whether its shares can be given to somebody else now.
+    same_device : bool
+        Whether it has to come back to the device that it was on.
+    """
+
+    method: str
+    saved_bytes: int = 0
+    frees: bool = True
+    same_device: bool = True
+
+
+@dataclass(frozen=True)
+class PauseFailed(SessionEvent):
+    """It could not be put aside and goes on as before; ``lost``: its kernel did not survive the attempt."""
+
+    code: str
+    text: str
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class ResumeDone(SessionEvent):
+    """It is on its shares again, its gates are open; ``busy``: a cell that had waited runs now."""
+
+    busy: bool = False
+
+
+@dataclass(frozen=True)
+class ResumeFailed(SessionEvent):
+    """It could not be brought back onto its shares; ``lost``: and what was saved is gone."""
+
+    code: str
+    text: str
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,6 +197,8 @@ class WorkStopped(SessionEvent):
 class KernelAttached(SessionEvent):
     kernel_id: str
     path: str | None = None
+    #: how it can be put aside; none where it has no gate
+    pause_methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,7 +216,7 @@ class AttachFailed(SessionEvent):
 
 @dataclass(frozen=True)
 class ActivityReported(SessionEvent):
-    """Whether a cell of the session runs now."""
+    """Whether a cell of the session runs now, or its GPU computes without one."""
 
     busy: bool
 

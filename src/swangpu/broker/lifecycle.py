@@ -1,20 +1,24 @@
 """One session's life: ``queued → ready → active ⇄ paused → ending → ended``.
 
-Every function takes the state, changes it through ``put_session`` and returns the commands that follow. Shares
-leave a session at one place only, `finish`, and only when nothing can be running on them any more.
+Every function takes the state, changes it through ``put_session`` and returns the commands that follow. Shares leave a
+session at one place only, `let_go`, and only when nothing can be running on them any more.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from ..domain.devices import Share
 from ..domain.records import DemandRecord, UsageRecord
 from ..domain.sessions import EndReason, Reason, Session, SessionState
 from .commands import AttachKernel, Command, Level, Notify, RecordDemand, RecordUsage, StartWork, StopWork
+from .estimate import remember_wait
+from .fairness import settle
 from .queue import Grant
+from .reservations import first_end
 from .state import BrokerState
 
-__all__ = ["begin_end", "claim", "finish", "grant", "started"]
+__all__ = ["begin_end", "capped", "claim", "finish", "grant", "let_go", "settle_advice", "started", "take"]
 
 #: how many ended sessions the estimates remember
 HISTORY = 200
@@ -57,17 +61,50 @@ def notify(session: Session, code: str, level: Level, text: str, *actions: str, 
     return Notify(session.user, session.id, code, level, text, tuple(sorted(params.items())), actions)
 
 
+def take(session: Session, shares: tuple[Share, ...], now: float) -> Session:
+    """The session with shares that it holds from now on."""
+    return replace(session, shares=shares, held_from=now)
+
+
+def let_go(state: BrokerState, session: Session, now: float) -> Session:
+    """The session without its shares; what it has held is written down."""
+    if session.held_from is None:
+        return replace(session, shares=())
+    settle(state, session, now)
+    held_s = session.held_s
+    if session.claimed_at is not None:
+        held_s += max(0.0, now - max(session.held_from, session.claimed_at)) * len(session.shares)
+    return replace(session, shares=(), held_from=None, held_s=held_s)
+
+
+def capped(state: BrokerState, session: Session, now: float) -> Session:
+    """The session with its lease cut where something else needs its shares."""
+    end = first_end(state, session, now)
+    if end is None or session.lease_until is None:
+        return session
+    end = max(end, now)
+    limit = min(end, session.lease_max_until or end)
+    if session.lease_until <= end and session.lease_max_until == limit:
+        return session
+    cause = "reservation" if session.lease_until > end or session.lease_cause is None else session.lease_cause
+    return replace(session, lease_until=min(session.lease_until, end), lease_max_until=limit, lease_cause=cause)
+
+
 def grant(state: BrokerState, given: Grant, now: float) -> list[Command]:
     """A session's turn has come: its shares are held from here on."""
-    session = replace(
-        given.session,
-        state=SessionState.READY,
-        pool=given.candidate.pool,
-        flavor=given.candidate.flavor.name,
-        shares=given.shares,
-        ready_at=now,
-        claim_by=now + state.policy.claim_window_s,
-        reason=None,
+    remember_wait(state, given.session, now)
+    session = take(
+        replace(
+            given.session,
+            state=SessionState.READY,
+            pool=given.candidate.pool,
+            flavor=given.candidate.flavor.name,
+            ready_at=now,
+            claim_by=now + state.policy.claim_window_s,
+            reason=None,
+        ),
+        given.shares,
+        now,
     )
     state.put_session(session)
     request = session.request
@@ -112,6 +149,7 @@ def started(state: BrokerState, session: Session, now: float) -> list[Command]:
         start_sent_at=None,
         reason=None,
     )
+    active = capped(state, active, now)
     state.put_session(active)
     out: list[Command] = [demand(state, active, "granted", now)]
     if active.request.attach_kernel_id is not None or active.request.attach_path is not None:
@@ -158,8 +196,10 @@ def finish(state: BrokerState, session: Session, now: float) -> list[Command]:
     """Nothing of the session runs any more: let go of its shares and write down what it was."""
     why = session.end_reason or EndReason.RELEASED
     out: list[Command] = []
+    shares = session.shares
+    session = let_go(state, settle_advice(settle_pause(session, now), now), now)
     if session.claimed_at is not None:
-        out.append(RecordUsage(_usage(state, session, why, now)))
+        out.append(RecordUsage(_usage(state, session, shares, why, now)))
         if session.started_at is None:
             out.append(demand(state, session, "failed" if why is EndReason.FAILED else "given_up", now))
     elif why is EndReason.UNCLAIMED:
@@ -173,8 +213,8 @@ def finish(state: BrokerState, session: Session, now: float) -> list[Command]:
         replace(
             session,
             state=SessionState.ENDED,
-            shares=(),
             kernel_ids=(),
+            idle_ends_at=None,
             ended_at=now,
             end_reason=why,
             busy=False,
@@ -189,13 +229,29 @@ def finish(state: BrokerState, session: Session, now: float) -> list[Command]:
     return out
 
 
+def settle_advice(session: Session, now: float) -> Session:
+    """Nothing would be taken from it any more: how long it could have been is added up."""
+    if session.advised_from is None:
+        return session
+    return replace(
+        session, advised_from=None, recoverable_s=session.recoverable_s + max(0.0, now - session.advised_from)
+    )
+
+
+def settle_pause(session: Session, now: float) -> Session:
+    """Its pause is over: how long it was is added up."""
+    if session.pause is None:
+        return session
+    return replace(session, pause=None, paused_s=session.paused_s + max(0.0, now - session.pause.since))
+
+
 def busy_seconds(session: Session, now: float) -> float:
     """How long cells have run in a session so far, in seconds."""
     running = now - session.busy_from if session.busy_from is not None else 0.0
     return session.busy_s + max(0.0, running)
 
 
-def _usage(state: BrokerState, session: Session, why: EndReason, now: float) -> UsageRecord:
+def _usage(state: BrokerState, session: Session, shares: tuple[Share, ...], why: EndReason, now: float) -> UsageRecord:
     claimed_at = session.claimed_at if session.claimed_at is not None else now
     inventory = state.pools.get(session.pool or "")
     return UsageRecord(
@@ -205,13 +261,16 @@ def _usage(state: BrokerState, session: Session, why: EndReason, now: float) -> 
         kind=session.request.kind.value,
         pool=session.pool or "",
         flavor=session.flavor or "",
-        count=len(session.shares),
-        memory_bytes=sum(s.memory_bytes for s in session.shares),
+        count=len(shares) or session.request.count,
+        memory_bytes=sum(s.memory_bytes for s in shares) or session.request.memory_bytes or 0,
         created_at=session.created_at,
         started_at=session.started_at if session.started_at is not None else claimed_at,
         ended_at=now,
-        held_s=max(0.0, now - claimed_at) * len(session.shares),
+        held_s=session.held_s,
         busy_s=busy_seconds(session, now),
         end_reason=why.value,
         simulated=bool(inventory and inventory.simulated),
+        pauses=session.pauses,
+        paused_s=session.paused_s,
+        recoverable_s=session.recoverable_s,
     )

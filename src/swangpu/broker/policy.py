@@ -3,8 +3,121 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
 
-__all__ = ["Policy"]
+__all__ = ["Group", "Policy", "Quota", "Reclaim", "ReclaimMode", "Reservation"]
+
+
+class ReclaimMode(str, Enum):
+    """What is done about a session on whose GPU nobody computes while somebody waits for it.
+
+    ``ADVISE`` only counts what would have been recovered, ``WARN`` tells its owner as well, ``ENFORCE`` takes it.
+    """
+
+    ADVISE = "advise"
+    WARN = "warn"
+    ENFORCE = "enforce"
+
+
+@dataclass(frozen=True)
+class Reclaim:
+    """When an idle session gives way, in seconds. Nothing of it happens while nobody waits for what it holds.
+
+    Attributes
+    ----------
+    idle_pause_s : float
+        Idle for so long it is paused, where it can be: its variables stay, and its next cell gets a GPU back.
+    idle_release_s : float
+        Idle for so long its owner is warned, where it can't be paused.
+    grace_s : float
+        From that warning until it is released.
+    residency_s : float
+        A session that has just got its GPU keeps it for at least so long.
+    moves : int
+        So many sessions of a pool are put aside or brought back at a time: they share the way to host memory.
+    methods : tuple of str
+        The ways of pausing that may be used.
+    """
+
+    mode: ReclaimMode = ReclaimMode.ADVISE
+    idle_pause_s: float = 60.0
+    idle_release_s: float = 1800.0
+    grace_s: float = 300.0
+    residency_s: float = 30.0
+    moves: int = 4
+    methods: tuple[str, ...] = ("offload", "carry", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How much of a flavor somebody may hold at a time.
+
+    Attributes
+    ----------
+    flavor : str
+        A flavor, or a pattern such as ``a100-*``; ``*`` counts devices, and a part of a device as that part.
+    nominal : float
+        What is theirs: wanted back at once when others have borrowed it.
+    borrow : float or None
+        What they may hold beyond that while nobody whose it is wants it; None is without limit.
+    """
+
+    flavor: str = "*"
+    nominal: float = 0.0
+    borrow: float | None = None
+
+    def matches(self, flavor: str) -> bool:
+        return fnmatchcase(flavor, self.flavor)
+
+    @property
+    def limit(self) -> float:
+        """Never more than this; infinite where borrowing is without limit."""
+        return float("inf") if self.borrow is None else self.nominal + self.borrow
+
+
+@dataclass(frozen=True)
+class Group:
+    """People who share a part of the site.
+
+    Attributes
+    ----------
+    weight : float
+        Its part of what there is, against those of the other groups, when all of them want more than there is.
+    members : tuple of str
+        Users who belong to it where the front door does not say to which group a request counts.
+    idle_pause_s, idle_release_s : float or None
+        Instead of the pool's.
+    """
+
+    name: str
+    weight: float = 1.0
+    members: tuple[str, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    idle_pause_s: float | None = None
+    idle_release_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Shares set aside for a time: for the people of an event, or for nobody (maintenance).
+
+    Leases of everybody else on these shares end when it starts. Which shares they are is the same at any time: the
+    last ``count`` of the flavor in the order of their ids.
+    """
+
+    id: str
+    title: str
+    start: float
+    end: float
+    pool: str
+    flavor: str
+    count: int
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    def admits(self, user: str, group: str) -> bool:
+        return user in self.users or group in self.groups
 
 
 @dataclass(frozen=True)
@@ -29,6 +142,16 @@ class Policy:
         The step by which a busy session is carried past its lease while nobody waits.
     hosted_kinds : tuple of str
         The session kinds that managed pools host.
+    half_life_s : float
+        GPU-time held so long ago counts half.
+    promote_s : float
+        Who has waited so long is served as the priority before.
+    reclaim : tuple of (str, Reclaim)
+        By pool; ``*`` is for all others.
+    quota_notice_s : float
+        How long whoever has borrowed keeps what is wanted back.
+    keep_paused_s : float
+        A session paused for so long ends.
     """
 
     version: int = 1
@@ -47,3 +170,28 @@ class Policy:
     keep_look_s: float = 600.0
     max_sessions_per_user: int = 64
     hosted_kinds: tuple[str, ...] = ("kernel", "job")
+    half_life_s: float = 86400.0
+    promote_s: float = 1800.0
+    groups: tuple[Group, ...] = ()
+    user_quotas: tuple[Quota, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
+    reclaim: tuple[tuple[str, Reclaim], ...] = ()
+    pause_retry_s: float = 300.0
+    move_retry_s: float = 120.0
+    quota_notice_s: float = 900.0
+    keep_paused_s: float = 86400.0
+
+    def reclaim_of(self, pool: str) -> Reclaim:
+        """What holds for a pool."""
+        rules = dict(self.reclaim)
+        return rules.get(pool) or rules.get("*") or _ADVISE
+
+    def group(self, name: str) -> Group | None:
+        return next((g for g in self.groups if g.name == name), None)
+
+    def group_of(self, user: str) -> str:
+        """The group that somebody belongs to, ``""`` where none is named."""
+        return next((g.name for g in self.groups if user in g.members), "")
+
+
+_ADVISE = Reclaim()

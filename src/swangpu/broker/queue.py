@@ -1,38 +1,49 @@
-"""Who is next, and why somebody waits."""
+"""Who can be served now, and by what."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from ..domain.devices import Flavor, PoolInventory, Share
-from ..domain.sessions import Reason, Request, Session, SessionState
-from .placement import choose, conflict, count_by_device, free_shares
+from ..domain.sessions import Request, Session, SessionState
+from .exclusion import conflict
+from .fairness import in_order
+from .placement import choose, count_by_device, free_shares
+from .quotas import borrows, over
+from .reservations import barred as reserved_from
+from .reservations import reserved_shares
 from .state import BrokerState
 
 __all__ = [
     "Candidate",
     "Grant",
+    "Round",
     "ahead_of",
     "candidates",
-    "next_grant",
+    "in_the_way",
+    "options_of",
+    "place",
     "queued",
+    "total_of",
     "undoable_in_the_way",
-    "waiting_reason",
 ]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to serve a request."""
+    """One way to serve a request. ``fraction``: the part of a device that one share is."""
 
     pool: str
     flavor: Flavor
     total: int
+    fraction: float = 1.0
 
 
 @dataclass(frozen=True)
 class Grant:
-    """Shares that a queued session can have now."""
+    """Shares that a session in the queue can have now."""
 
     session: Session
     candidate: Candidate
@@ -44,6 +55,14 @@ def candidates(state: BrokerState, request: Request) -> list[Candidate]:
 
     ``total`` counts what exists, free or not: a request for more than that will never be served.
     """
+    key = (request.flavor, request.memory_bytes, request.pools)
+    known = state.index.options.get(key)
+    if known is None:
+        known = state.index.options[key] = _candidates(state, request)
+    return cast("list[Candidate]", known)
+
+
+def _candidates(state: BrokerState, request: Request) -> list[Candidate]:
     out = []
     for name, inventory in state.pools.items():
         if request.pools and name not in request.pools:
@@ -57,76 +76,151 @@ def candidates(state: BrokerState, request: Request) -> list[Candidate]:
                 else (flavor.memory_bytes >= (request.memory_bytes or 0))
             )
             if fits:
-                out.append(Candidate(name, flavor, total_of(inventory, flavor.name)))
+                shares = state.index.pools[name].by_flavor.get(flavor.name, [])
+                out.append(Candidate(name, flavor, len(shares), shares[0].fraction if shares else 1.0))
     order = {pool: i for i, pool in enumerate(request.pools)}
     return sorted(out, key=lambda c: (c.flavor.memory_bytes, order.get(c.pool, 0), c.pool, c.flavor.name))
 
 
+def options_of(state: BrokerState, session: Session) -> list[Candidate]:
+    """The ways to serve a session in the queue: one that has to come back to its device has that one only."""
+    found = candidates(state, session.request)
+    if session.pause is None or session.pause.device_uuid is None:
+        return found
+    return [c for c in found if (c.pool, c.flavor.name) == (session.pool, session.flavor)]
+
+
 def total_of(inventory: PoolInventory, flavor: str) -> int:
     """How many shares of a flavor exist and could be held together at best."""
-    shares = [s for s in inventory.shares if s.flavor == flavor]
-    return len(shares)
+    return sum(1 for s in inventory.shares if s.flavor == flavor)
 
 
 def queued(state: BrokerState) -> list[Session]:
-    """Who waits, in the order in which they are served: first come, first served.
-
-    Fair share replaces the key of this sort and nothing else.
-    """
-    return sorted((s for s in state.sessions.values() if s.state is SessionState.QUEUED), key=lambda s: s.number)
+    """Who waits for a first share, in the order in which they are served."""
+    return [s for s in in_order(state, state.now) if s.state is SessionState.QUEUED]
 
 
-def next_grant(state: BrokerState) -> Grant | None:
-    """The first session in the queue that can be served now without delaying one before it.
+class Round:
+    """One pass over the queue: who can be served without delaying somebody before them.
 
     What an earlier session waits for is barred for all after it, with everything that conflicts with it, so that a
-    whole device is not starved by a stream of slices.
+    whole device is not starved by a stream of slices. What a group only borrows comes after what is its own.
+
+    Parameters
+    ----------
+    state : BrokerState
+    now : float
+
+    Attributes
+    ----------
+    unserved : list of Session
+        Those who could not be served though nothing but other sessions is in their way, first ones first.
     """
-    barred: set[str] = set()
-    for session in queued(state):
-        options = candidates(state, session.request)
-        for option in options:
-            shares = place(state, session.request, option, frozenset(barred))
+
+    def __init__(self, state: BrokerState, now: float) -> None:
+        self._state = state
+        self._now = now
+        self._barred: dict[str, set[str]] = {}
+        self.unserved: list[Session] = []
+
+    def order(self) -> list[Session]:
+        """Those whose own it is, then those who borrow."""
+        rows = in_order(self._state, self._now)
+        if not any(group.quotas for group in self._state.policy.groups):
+            return rows
+        lent = {s.id for s in rows if all(self._borrows(s, c) for c in options_of(self._state, s))}
+        return [s for s in rows if s.id not in lent] + [s for s in rows if s.id in lent]
+
+    def serve(self, session: Session) -> Grant | None:
+        """What a session can have now; without that, what it waits for is barred for those who come after it."""
+        state = self._state
+        open_options = [
+            c for c in options_of(state, session) if over(state, session, c.flavor.name, c.fraction) is None
+        ]
+        for option in open_options:
+            shares = place(state, session, option, self._now, barred=self._barred.get(option.pool, set()))
             if shares is not None:
                 return Grant(session, option, shares)
-        for option in options:
-            if option.total >= session.request.count:
-                barred |= _bar(state, option)
-    return None
+        waits = [c for c in open_options if c.total >= session.request.count]
+        for option in waits:
+            self._barred.setdefault(option.pool, set()).update(_bar(state, session, option))
+        if waits:
+            self.unserved.append(session)
+        return None
+
+    def _borrows(self, session: Session, option: Candidate) -> bool:
+        return borrows(self._state, session, option.flavor.name, option.fraction)
 
 
 def place(
     state: BrokerState,
-    request: Request,
+    session: Session,
     option: Candidate,
-    barred: frozenset[str] = frozenset(),
+    now: float,
+    *,
+    barred: Iterable[str] = (),
     ignoring: frozenset[str] = frozenset(),
 ) -> tuple[Share, ...] | None:
-    """Shares for a request in one candidate, or None."""
-    inventory = state.pools[option.pool]
-    free = free_shares(state, inventory, option.flavor.name, barred=barred, ignoring=ignoring)
-    if len(free) < request.count:
+    """Shares for a session in one candidate, or None.
+
+    Parameters
+    ----------
+    barred : iterable of str
+        Ids of shares that are for others.
+    ignoring : frozenset of str
+        Ids of held shares to look through.
+    """
+    inventory, index = state.pools[option.pool], state.index.pools.get(option.pool)
+    if index is None or (not ignoring and not index.free.get(option.flavor.name)):
         return None
-    return choose(free, request.count, count_by_device(free_shares(state, inventory, None, ignoring=ignoring)))
+    closed: set[str] = barred if isinstance(barred, set) else set(barred)
+    if state.policy.reservations:
+        closed = closed | reserved_from(state, session, option.pool, now)
+    free = free_shares(state, inventory, option.flavor.name, barred=closed, ignoring=ignoring)
+    if session.pause is not None and session.pause.device_uuid is not None:
+        free = [s for s in free if s.device_uuid == session.pause.device_uuid]
+    if len(free) < session.request.count:
+        return None
+    on_device = (
+        count_by_device(free_shares(state, inventory, None, ignoring=ignoring)) if ignoring else index.free_on_device
+    )
+    later = reserved_shares(state, option.pool) if state.policy.reservations else None
+    return choose(free, session.request.count, on_device, later)
 
 
-def undoable_in_the_way(state: BrokerState) -> list[Session]:
+def in_the_way(state: BrokerState, holder: Session, option: Candidate) -> bool:
+    """Whether what a session holds is of the flavor that is wanted, or excludes some of it."""
+    if holder.pool != option.pool:
+        return False
+    if holder.flavor == option.flavor.name:
+        return True
+    on_device = state.index.pools[option.pool].on_device
+    return any(
+        other.flavor == option.flavor.name and conflict(other, share)
+        for share in holder.shares
+        for other in on_device.get(share.device_uuid, ())
+    )
+
+
+def undoable_in_the_way(state: BrokerState, now: float) -> list[Session]:
     """Released sessions whose undo window must end now, because somebody waits for what they keep.
 
     Only as many as the first waiting sessions can really use.
     """
     keeping = {
         share.id: session
-        for session in state.sessions.values()
+        for session in (state.sessions[i] for i in state.index.coming)
         if session.state is SessionState.ENDING and session.undo_until is not None
         for share in session.shares
     }
     if not keeping:
         return []
     out: dict[str, Session] = {}
-    for waiting in queued(state):
-        for option in candidates(state, waiting.request):
-            shares = place(state, waiting.request, option, ignoring=frozenset(keeping))
+    for waiting in in_order(state, now):
+        for option in options_of(state, waiting):
+            if over(state, waiting, option.flavor.name, option.fraction) is not None:
+                continue
+            shares = place(state, waiting, option, now, ignoring=frozenset(keeping))
             if shares is None:
                 continue
             for share in shares:
@@ -135,44 +229,28 @@ def undoable_in_the_way(state: BrokerState) -> list[Session]:
                         session = keeping[held.id]
                         out[session.id] = session
             break
-    return list(out.values())
+    return sorted(out.values(), key=lambda s: s.number)
 
 
 def ahead_of(state: BrokerState, session: Session) -> list[Session]:
     """The sessions that are served before this one and want some of the same shares."""
-    mine = {(c.pool, c.flavor.name) for c in candidates(state, session.request)}
+    mine = {(c.pool, c.flavor.name) for c in options_of(state, session)}
     out = []
-    for other in queued(state):
+    for other in in_order(state, state.now):
         if other.id == session.id:
             break
-        if mine & {(c.pool, c.flavor.name) for c in candidates(state, other.request)}:
+        if mine & {(c.pool, c.flavor.name) for c in options_of(state, other)}:
             out.append(other)
     return out
 
 
-def waiting_reason(state: BrokerState, session: Session) -> Reason:
-    """Why a queued session is not served, true at this moment."""
-    place_in_queue = len(ahead_of(state, session)) + 1
-    options = candidates(state, session.request)
-    title = options[0].flavor.title if options else (session.request.flavor or "GPU")
-    away = [c.pool for c in options if not state.pools[c.pool].available]
-    if options and len(away) == len(options):
-        pool = state.pools[away[0]]
-        text = f"{pool.title} does not answer now: {pool.reason_text or 'reason not known'}"
-        return Reason("pool_away", text, (("pool", pool.title), ("position", place_in_queue)))
-    if place_in_queue > 1:
-        text = f"{_ordinal(place_in_queue)} in the queue for {title}."
-        return Reason("in_queue", text, (("position", place_in_queue), ("title", title)))
-    return Reason("all_held", f"All of {title} are in use; you are next.", (("position", 1), ("title", title)))
-
-
-def _bar(state: BrokerState, option: Candidate) -> set[str]:
-    inventory = state.pools[option.pool]
-    wanted = [s for s in inventory.shares if s.flavor == option.flavor.name]
-    devices = {s.device_uuid for s in wanted}
-    return {s.id for s in inventory.shares if s.device_uuid in devices and any(conflict(s, w) for w in wanted)}
-
-
-def _ordinal(n: int) -> str:
-    suffix = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"{n}{suffix}"
+def _bar(state: BrokerState, session: Session, option: Candidate) -> set[str]:
+    index = state.index.pools[option.pool]
+    wanted = index.by_flavor.get(option.flavor.name, [])
+    if session.pause is not None and session.pause.device_uuid is not None:
+        wanted = [s for s in wanted if s.device_uuid == session.pause.device_uuid]
+    devices = dict.fromkeys(s.device_uuid for s in wanted)
+    by_device: dict[str, list[Share]] = {}
+    for share in wanted:
+        by_device.setdefault(share.device_uuid, []).append(share)
+    return {s.id for uuid in devices for s in index.on_device[uuid] if any(conflict(s, w) for w in by_device[uuid])}

@@ -1,163 +1,211 @@
-"""What time alone brings about: warnings, expiry, unclaimed shares, lost devices, retries."""
+"""Idle -> warn -> pause -> release: what is taken from whom, for those who wait in vain.
+
+Nothing is taken while nobody waits for it, and never while a cell runs. A session that can be paused is: its variables
+stay. One that can't is warned first and then released. A policy that advises only counts, one that warns only tells.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from ..domain.sessions import EndReason, Reason, Session, SessionKind, SessionState
-from .commands import Command, StartWork, StopWork
-from .lifecycle import begin_end, finish, notify, stop, title_of
-from .queue import candidates, queued
+from ..domain.sessions import EndReason, Reason, Session, SessionState
+from . import pausing
+from .commands import Command
+from .deadline import may_pause_at, may_release_at
+from .exclusion import conflict
+from .lifecycle import begin_end, notify, settle_advice, title_of
+from .policy import Quota, Reclaim, ReclaimMode
+from .queue import Candidate, in_the_way, options_of, place
+from .quotas import borrowers, borrows, over
 from .state import BrokerState
 
-__all__ = ["deadlines", "due"]
-
-HOLDING = (SessionState.ACTIVE, SessionState.PAUSED)
+__all__ = ["idle_over", "make_room"]
 
 
-def due(state: BrokerState, now: float) -> list[Command]:
-    """Carry out everything whose time has come."""
+@dataclass
+class _Plan:
+    """Who gives way in this round.
+
+    Attributes
+    ----------
+    ignoring : set of str
+        Ids of shares that are free as good as now.
+    used : set of str
+        Ids of those that are meant for somebody already.
+    """
+
+    ignoring: set[str]
+    used: set[str]
+    idle: list[Session]
+    chosen: dict[str, str]
+
+
+def make_room(state: BrokerState, unserved: Sequence[Session], now: float) -> list[Command]:
+    """Have as many idle sessions give way as those who wait can use.
+
+    Parameters
+    ----------
+    unserved : sequence of Session
+        Who waits though nothing but other sessions is in the way, first ones first.
+    """
+    index = state.index
+    if not unserved and not any(state.sessions[i].advised_from is not None for i in index.idle):
+        return []
+    coming = {share.id for i in index.coming for share in state.sessions[i].shares}
+    rows = sorted((state.sessions[i] for i in index.idle), key=lambda s: (s.idle_since or 0.0, s.number))
+    plan = _Plan(coming, set(), rows, {})
     out: list[Command] = []
-    for session in list(state.sessions.values()):
-        out += _session_due(state, session, now)
-    policy = state.policy
-    for key, (_, at) in list(state.keys.items()):
-        if at + policy.keep_key_s <= now:
-            state.drop("keys", key)
-    for user, look in list(state.looks.items()):
-        if look.at + policy.keep_look_s <= now:
-            state.drop("looks", user)
+    for session in unserved:
+        if not _served_by(state, session, plan, now):
+            out += _call_back(state, session, now)
+    for one in rows:
+        why = plan.chosen.get(one.id)
+        session = state.sessions[one.id]
+        if session.state is not SessionState.ACTIVE:
+            continue
+        if why is not None:
+            out += _give_way(state, session, why, now)
+        elif session.advised_from is not None:
+            state.put_session(settle_advice(session, now))
     return out
 
 
-def deadlines(state: BrokerState) -> float | None:
-    """When something will be due next (Unix seconds), or None."""
-    times: list[float] = []
+def idle_over(state: BrokerState, session: Session, wanted: bool, now: float) -> list[Command]:
+    """The time of an idle session that was warned is over: it goes, if somebody still waits."""
+    if session.idle_since is None or not wanted:
+        state.put_session(replace(session, idle_ends_at=None))
+        return []
+    minutes = max(1, round((now - session.idle_since) / 60))
+    title = title_of(state, session)
+    reason = Reason("idle", f"Nobody computed on it for {minutes} min, and somebody waited.", (("minutes", minutes),))
+    told = notify(session, "reclaimed", "warning", f"{title}: {reason.text}", title=title, minutes=minutes)
+    return [*begin_end(state, session, EndReason.RECLAIMED, now, reason=reason), told]
+
+
+def _served_by(state: BrokerState, waiting: Session, plan: _Plan, now: float) -> bool:
+    """Whether somebody who waits will be served: by what is coming free, or by an idle session that is chosen here."""
+    options = [c for c in options_of(state, waiting) if over(state, waiting, c.flavor.name, c.fraction) is None]
+    for option in options:
+        if _take(state, waiting, option, plan, frozenset(plan.ignoring - plan.used), now):
+            return True
+    for option in options:
+        own = not borrows(state, waiting, option.flavor.name, option.fraction)
+        lent = {s.id for s in borrowers(state, option.flavor.name)} if own and state.policy.groups else set()
+        trial: dict[str, str] = {}
+        shares: set[str] = set()
+        for victim in plan.idle:
+            if victim.id in plan.chosen or victim.pool != option.pool or victim.id == waiting.id:
+                continue
+            why = "quota" if victim.id in lent else "idle"
+            if not _may_give_way(state, victim, why, now) or not in_the_way(state, victim, option):
+                continue
+            trial[victim.id] = why
+            shares |= {s.id for s in victim.shares}
+            found = place(
+                state,
+                waiting,
+                option,
+                now,
+                barred=plan.used,
+                ignoring=frozenset((plan.ignoring - plan.used) | shares),
+            )
+            if found is None:
+                continue
+            # only those that are really in the way of what was found
+            for victim_id, reason in trial.items():
+                if any(conflict(a, b) for a in state.sessions[victim_id].shares for b in found):
+                    plan.chosen[victim_id] = reason
+                    plan.ignoring |= {s.id for s in state.sessions[victim_id].shares}
+            plan.used |= {s.id for s in found}
+            return True
+    return False
+
+
+def _take(
+    state: BrokerState, waiting: Session, option: Candidate, plan: _Plan, ignoring: frozenset[str], now: float
+) -> bool:
+    if not ignoring:
+        return False
+    found = place(state, waiting, option, now, barred=plan.used, ignoring=ignoring)
+    if found is None:
+        return False
+    plan.used |= {s.id for s in found}
+    return True
+
+
+def _may_give_way(state: BrokerState, victim: Session, why: str, now: float) -> bool:
+    if victim.busy or victim.lost_since is not None:
+        return False
     policy = state.policy
-    for s in state.sessions.values():
-        if s.state is SessionState.ENDED:
-            times.append((s.ended_at or 0.0) + policy.keep_ended_s)
-        elif s.state is SessionState.READY:
-            if s.claimed_at is None:
-                times.append(s.claim_by or 0.0)
-            else:
-                times.append((s.start_sent_at or 0.0) + policy.start_retry_s)
-        elif s.state is SessionState.ENDING:
-            times.append(s.undo_until if s.undo_until is not None else (s.stop_sent_at or 0.0) + policy.stop_retry_s)
-        elif s.state in HOLDING and s.lease_until is not None:
-            times.append(s.lease_until)
-            times += [s.lease_until - w for w in policy.warn_s if _will_warn(s, w)]
-            if s.empty_since is not None and _lingers(s):
-                times.append(s.empty_since + policy.linger_s)
-        if s.lost_since is not None and s.state in HOLDING:
-            times.append(s.lost_since + policy.lost_grace_s)
-    return min(times, default=None)
+    if why == "quota":
+        # what was lent is wanted back: idleness is enough, however short
+        return (victim.held_from or 0.0) + policy.reclaim_of(victim.pool or "").residency_s <= now
+    pause_at, release_at = may_pause_at(policy, victim), may_release_at(policy, victim)
+    at = pause_at if pause_at is not None else release_at
+    return at is not None and at <= now
 
 
-def somebody_waits_for(state: BrokerState, session: Session) -> bool:
-    """Whether a queued session could use what this one holds."""
-    return any(
-        (session.pool, session.flavor) in {(c.pool, c.flavor.name) for c in candidates(state, other.request)}
-        for other in queued(state)
-    )
-
-
-def _session_due(state: BrokerState, s: Session, now: float) -> list[Command]:
-    policy = state.policy
-    if s.state is SessionState.ENDED:
-        if (s.ended_at or 0.0) + policy.keep_ended_s <= now:
-            state.drop("sessions", s.id)
+def _give_way(state: BrokerState, session: Session, why: str, now: float) -> list[Command]:
+    rule = state.policy.reclaim_of(session.pool or "")
+    can_pause = bool(pausing.methods_of(state, session)) and (session.pause_again_at or 0.0) <= now
+    if rule.mode is ReclaimMode.ENFORCE:
+        if can_pause:
+            moving = sum(1 for pool in state.index.moving.values() if pool == session.pool)
+            return pausing.begin(state, session, why, now) if moving < rule.moves else []
+        return _warn(state, session, rule, now) if session.idle_ends_at is None else []
+    if session.advised_from is not None:
         return []
-    if s.state is SessionState.READY:
-        return _ready_due(state, s, now)
-    if s.state is SessionState.ENDING:
-        return _ending_due(state, s, now)
-    if s.state in HOLDING:
-        return _holding_due(state, s, now)
-    return []
-
-
-def _ready_due(state: BrokerState, s: Session, now: float) -> list[Command]:
-    if s.claimed_at is not None:
-        if (s.start_sent_at or 0.0) + state.policy.start_retry_s <= now:
-            state.put_session(replace(s, start_sent_at=now))
-            return [StartWork(s.id)]
+    state.put_session(replace(session, advised_from=now))
+    if rule.mode is ReclaimMode.ADVISE:
         return []
-    if s.claim_by is None or s.claim_by > now:
-        return []
-    text = "It was not claimed in time and went to the next in the queue."
-    ended = replace(s, end_reason=EndReason.UNCLAIMED, reason=Reason("unclaimed", text))
-    title = title_of(state, s)
-    return [*finish(state, ended, now), notify(s, "unclaimed", "warning", f"{title}: {text}", title=title)]
+    title, minutes = title_of(state, session), _idle_minutes(session, now)
+    text = f"{title} has been idle for {minutes} min, and somebody waits for it. Please release it if you can."
+    return [notify(session, "idle_wanted", "warning", text, "release", title=title, minutes=minutes)]
 
 
-def _ending_due(state: BrokerState, s: Session, now: float) -> list[Command]:
-    if s.undo_until is not None:
-        return stop(state, s, now) if s.undo_until <= now else []
-    if (s.stop_sent_at or 0.0) + state.policy.stop_retry_s <= now:
-        state.put_session(replace(s, stop_sent_at=now))
-        return [StopWork(s.id)]
-    return []
-
-
-def _holding_due(state: BrokerState, s: Session, now: float) -> list[Command]:
-    policy = state.policy
-    title = title_of(state, s)
-    if s.lost_since is not None and s.lost_since + policy.lost_grace_s <= now:
-        reason = Reason("device_lost", "The device stopped answering and did not come back.")
-        lost = notify(s, "device_lost", "error", f"{title}: {reason.text}", title=title)
-        return [*begin_end(state, s, EndReason.LOST, now, reason=reason), lost]
-    lingered = s.empty_since is not None and s.empty_since + policy.linger_s <= now
-    if lingered and _lingers(s):
-        reason = Reason("no_kernel", "Its kernel was shut down, so the GPU went back.")
-        return begin_end(state, s, EndReason.RELEASED, now, reason=reason)
-    if s.lease_until is None:
-        return []
-    if s.lease_until <= now:
-        return _expire(state, s, now)
-    warnings = [w for w in policy.warn_s if _will_warn(s, w) and s.lease_until - w <= now]
-    if not warnings:
-        return []
-    state.put_session(replace(s, warned_s=min(warnings)))
-    minutes = max(1, round((s.lease_until - now) / 60))
+def _warn(state: BrokerState, session: Session, rule: Reclaim, now: float) -> list[Command]:
+    ends_at = now + rule.grace_s
+    state.put_session(replace(session, idle_ends_at=ends_at))
+    title, minutes = title_of(state, session), _idle_minutes(session, now)
+    left = max(1, round(rule.grace_s / 60))
+    text = f"{title} has been idle for {minutes} min, and somebody waits for it. It goes back in {left} min."
     return [
         notify(
-            s,
-            "lease_ends",
-            "warning",
-            f"{title} goes back in {minutes} min. Your notebook has been saved.",
-            "extend",
-            "release",
-            title=title,
-            minutes=minutes,
+            session, "idle_ends", "warning", text, "extend", "release", title=title, minutes=minutes, ends_at=ends_at
         )
     ]
 
 
-def _expire(state: BrokerState, s: Session, now: float) -> list[Command]:
-    policy = state.policy
-    limit = s.lease_max_until or now
-    # Only what really computes is carried on: a session whose cell runs, while nobody is kept waiting by it.
-    if s.busy and now < limit and not somebody_waits_for(state, s):
-        state.put_session(
-            replace(s, lease_until=min(limit, now + policy.auto_extend_s), warned_s=min(policy.warn_s, default=0.0))
-        )
+def _call_back(state: BrokerState, waiting: Session, now: float) -> list[Command]:
+    """What others have borrowed of what is this group's own goes back after a notice, though they compute."""
+    if not state.policy.groups:
         return []
-    title = title_of(state, s)
-    reason = Reason("lease_ended", "Its lease has ended.")
-    told = notify(s, "lease_ended", "warning", f"{title}: the lease has ended and the GPU goes back.", title=title)
-    return [*begin_end(state, s, EndReason.EXPIRED, now, reason=reason), told]
+    for option in options_of(state, waiting):
+        if borrows(state, waiting, option.flavor.name, option.fraction):
+            continue
+        if not any(q.matches(option.flavor.name) for q in _quotas(state, waiting.group)):
+            continue
+        for one in borrowers(state, option.flavor.name):
+            if one.state is not SessionState.ACTIVE or one.group == waiting.group or one.lease_until is None:
+                continue
+            if one.lease_cause == "quota":
+                # called back already, for somebody who waited then
+                continue
+            ends = now + state.policy.quota_notice_s
+            if one.lease_until <= ends:
+                continue
+            state.put_session(replace(one, lease_until=ends, lease_max_until=ends, lease_cause="quota", warned_s=None))
+            title, minutes = title_of(state, one), max(1, round(state.policy.quota_notice_s / 60))
+            text = f"{title} was lent to your group and is wanted back: it goes back in {minutes} min."
+            return [notify(one, "called_back", "warning", text, "release", title=title, minutes=minutes)]
+    return []
 
 
-def _lingers(s: Session) -> bool:
-    """Whether a session is waiting for a kernel: a command's or a cluster's never is."""
-    return s.request.kind is SessionKind.KERNEL and not s.kernel_ids
+def _quotas(state: BrokerState, name: str) -> tuple[Quota, ...]:
+    group = state.policy.group(name)
+    return group.quotas if group is not None else ()
 
 
-def _will_warn(s: Session, warning_s: float) -> bool:
-    if s.lease_until is None or s.started_at is None:
-        return False
-    if s.warned_s is not None and s.warned_s <= warning_s:
-        return False
-    # A lease not much longer than the warning would be warned about as it starts.
-    return s.lease_until - s.started_at > 1.5 * warning_s
+def _idle_minutes(session: Session, now: float) -> int:
+    return max(1, round((now - (session.idle_since or now)) / 60))

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..domain.devices import PoolInventory, Share
-from ..domain.sessions import Session, SessionState
+from ..domain.sessions import Session
+from .index import Index
 from .policy import Policy
 
-__all__ = ["BrokerState", "Changes", "Look"]
+__all__ = ["Account", "BrokerState", "Changes", "Look"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,14 @@ class Look:
 
     at: float
     memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """Device-seconds that somebody has held and given back, as of ``at``: they fade from then on."""
+
+    at: float
+    held_s: float
 
 
 @dataclass(frozen=True)
@@ -33,10 +42,12 @@ class Changes:
     sessions: dict[str, Session | None]
     keys: dict[str, tuple[str, float] | None]
     looks: dict[str, Look | None]
+    accounts: dict[str, Account | None] = field(default_factory=dict)
+    wait_ratios: tuple[float, ...] = ()
 
 
 #: the tables of the state, each a dict with string keys in order of insertion
-TABLES = ("pools", "sessions", "keys", "looks")
+TABLES = ("pools", "sessions", "keys", "looks", "accounts")
 
 
 @dataclass
@@ -47,8 +58,12 @@ class BrokerState:
     ----------
     keys : dict
         ``"user\\x00idempotency key"`` to ``(session id, at)``.
+    accounts : dict
+        ``"u:user"`` and ``"g:group"`` to what they have held.
     held_fractions : tuple of float
         For the last sessions that ended: the part of its lease that each was held (for estimates).
+    wait_ratios : tuple of float
+        For the last that waited: how long that took, of what had been foreseen (for estimates).
     """
 
     now: float = 0.0
@@ -59,36 +74,50 @@ class BrokerState:
     keys: dict[str, tuple[str, float]] = field(default_factory=dict)
     looks: dict[str, Look] = field(default_factory=dict)
     held_fractions: tuple[float, ...] = ()
+    accounts: dict[str, Account] = field(default_factory=dict)
+    wait_ratios: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         self._touched: dict[tuple[str, str], None] = {}
-        self._by_device: dict[str, dict[str, tuple[Share, str]]] = {}
-        for session in self.sessions.values():
-            self._index(session)
+        #: made when it is first asked for: a copy that is only kept needs none
+        self._index: Index | None = None
+
+    @property
+    def index(self) -> Index:
+        """What follows from the tables."""
+        if self._index is None:
+            self._index = Index(self)
+        return self._index
 
     # -- changing ---------------------------------------------------------------------------------
 
     def put(self, table: str, key: str, value: Any) -> None:
         """Set one row, remember that it changed."""
         rows: dict[str, Any] = getattr(self, table)
-        if table == "sessions":
-            before = rows.get(key)
-            if before is not None:
-                self._unindex(before)
-            self._index(value)
+        before = rows.get(key)
         rows[key] = value
         self._touched[(table, key)] = None
+        if self._index is not None:
+            if table == "sessions":
+                self._index.session_changed(before, value)
+            elif table == "pools":
+                self._index.pool_changed(value)
 
     def drop(self, table: str, key: str) -> None:
         """Remove one row, remember that it is gone."""
         rows: dict[str, Any] = getattr(self, table)
         gone = rows.pop(key, None)
-        if gone is not None and table == "sessions":
-            self._unindex(gone)
         self._touched[(table, key)] = None
+        if self._index is not None and gone is not None and table == "sessions":
+            self._index.session_changed(gone, None)
 
     def put_session(self, session: Session) -> None:
         self.put("sessions", session.id, session)
+
+    def set_policy(self, policy: Policy) -> None:
+        self.policy = policy
+        if self._index is not None:
+            self._index.policy_changed()
 
     @property
     def changed(self) -> bool:
@@ -101,13 +130,21 @@ class BrokerState:
         for table, key in self._touched:
             rows[table][key] = getattr(self, table).get(key)
         self._touched.clear()
-        return Changes(self.now, self.next_number, self.held_fractions, self.policy, **rows)
+        return Changes(
+            self.now, self.next_number, self.held_fractions, self.policy, wait_ratios=self.wait_ratios, **rows
+        )
+
+    def forget_changes(self) -> None:
+        """For who keeps no journal."""
+        self._touched.clear()
 
     def apply(self, changes: Changes) -> None:
         """Bring a loaded state forward by one journal entry, without deciding anything again."""
+        self._index = None
         self.now = changes.now
         self.next_number = changes.next_number
         self.held_fractions = changes.held_fractions
+        self.wait_ratios = changes.wait_ratios
         self.policy = changes.policy
         for table in TABLES:
             for key, row in getattr(changes, table).items():
@@ -128,30 +165,20 @@ class BrokerState:
             keys=dict(self.keys),
             looks=dict(self.looks),
             held_fractions=self.held_fractions,
+            accounts=dict(self.accounts),
+            wait_ratios=self.wait_ratios,
         )
 
     # -- asking -----------------------------------------------------------------------------------
 
     def live(self) -> Iterator[Session]:
         """Sessions that have not ended, in order of arrival."""
-        return (s for s in self.sessions.values() if s.state is not SessionState.ENDED)
+        return iter(sorted((self.sessions[i] for i in self.index.live), key=lambda s: s.number))
 
     def held_on(self, device_uuid: str) -> Iterator[Share]:
         """The shares that are held on a device."""
-        return (share for share, _ in self._by_device.get(device_uuid, {}).values())
+        return self.index.held_on(device_uuid)
 
     def holder(self, share: Share) -> str | None:
         """The id of the session that holds a share."""
-        found = self._by_device.get(share.device_uuid, {}).get(share.id)
-        return found[1] if found else None
-
-    def _index(self, session: Session) -> None:
-        for share in session.shares:
-            self._by_device.setdefault(share.device_uuid, {})[share.id] = (share, session.id)
-
-    def _unindex(self, session: Session) -> None:
-        for share in session.shares:
-            held = self._by_device.get(share.device_uuid, {})
-            # A journal entry may name the new holder before the old one: only the holder's own mark goes.
-            if share.id in held and held[share.id][1] == session.id:
-                del held[share.id]
+        return self.index.holder(share)

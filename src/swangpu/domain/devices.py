@@ -38,6 +38,8 @@ class Share:
     profile: str | None = None
     #: percent of the device's compute, for MPS (``CUDA_MPS_ACTIVE_THREAD_PERCENTAGE``)
     compute_percent: int = 100
+    #: the part of the device's compute that it is, for fair shares and quotas
+    fraction: float = 1.0
 
 
 @dataclass(frozen=True)

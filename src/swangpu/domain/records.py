@@ -20,7 +20,17 @@ class JournalEntry:
 
 @dataclass(frozen=True)
 class UsageRecord:
-    """One ended session that held something. ``held_s`` counts from claim to confirmed stop, per share."""
+    """One ended session that held something.
+
+    Attributes
+    ----------
+    held_s : float
+        From claim to confirmed stop, without the time in which a pause had given its shares away; per share.
+    pauses, paused_s : int, float
+        How often it was paused, and how long in all.
+    recoverable_s : float
+        How long somebody waited for what it held while nobody computed there, where the policy only advises.
+    """
 
     session_id: str
     user: str
@@ -37,6 +47,9 @@ class UsageRecord:
     busy_s: float | None
     end_reason: str
     simulated: bool = False
+    pauses: int = 0
+    paused_s: float = 0.0
+    recoverable_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,19 @@ from typing import Literal
 
 from .devices import Share
 
-__all__ = ["Carry", "EndCause", "EndReason", "Reason", "Request", "Session", "SessionKind", "SessionState"]
+__all__ = [
+    "Carry",
+    "EndCause",
+    "EndReason",
+    "Pause",
+    "PausePhase",
+    "Priority",
+    "Reason",
+    "Request",
+    "Session",
+    "SessionKind",
+    "SessionState",
+]
 
 
 class SessionKind(str, Enum):
@@ -39,8 +51,27 @@ class EndReason(str, Enum):
     LOST = "lost"
 
 
+class Priority(str, Enum):
+    """Which queue a request waits in; a long wait lifts it into the one before."""
+
+    INTERACTIVE = "interactive"
+    JOB = "job"
+    BACKFILL = "backfill"
+
+
+class PausePhase(str, Enum):
+    """``saving → saved → wanted → restoring``; only in the first and the last are shares held for certain."""
+
+    SAVING = "saving"
+    SAVED = "saved"
+    WANTED = "wanted"
+    RESTORING = "restoring"
+
+
 #: what will end a session, as far as is known
-EndCause = Literal["lease", "claim_window", "server_idle_limit", "kernel_idle_limit", "reservation", "linger"]
+EndCause = Literal[
+    "lease", "claim_window", "server_idle_limit", "kernel_idle_limit", "reservation", "quota", "idle", "linger"
+]
 
 
 class Carry(str, Enum):
@@ -80,6 +111,40 @@ class Request:
     carry: Carry = Carry.NONE
     on_ready: str = "hold"
     options: tuple[tuple[str, str], ...] = ()
+    #: by default what its kind has: a job waits behind people
+    priority: Priority | None = None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """How far a pause has come.
+
+    Attributes
+    ----------
+    why : str
+        ``"idle"`` (somebody waits for what it held), ``"owner"``, or ``"quota"`` (what was lent is wanted back).
+    device_uuid : str or None
+        The device that it has to come back to; None where any will do.
+    wanted_at : float or None
+        Since when a cell waits for the GPU.
+    sent_at : float or None
+        When the shell was last told to save or to restore.
+    freed_at : float or None
+        When its shares were let go: its lease stands still from then on.
+    attempts : int
+        How often bringing it back has failed.
+    """
+
+    phase: PausePhase
+    why: str
+    since: float
+    method: str | None = None
+    saved_bytes: int = 0
+    device_uuid: str | None = None
+    wanted_at: float | None = None
+    sent_at: float | None = None
+    freed_at: float | None = None
+    attempts: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,7 +152,7 @@ class Session:
     """An admitted or queued request and everything that becomes of it.
 
     Times are Unix seconds. ``shares`` is non-empty exactly while something is held: from ``ready`` until
-    the backend has confirmed the stop.
+    the backend has confirmed the stop, but for the time in which a pause has given them to somebody else.
     """
 
     id: str
@@ -130,3 +195,25 @@ class Session:
     #: the backend's last checkpoint, opaque to the broker
     checkpoint: str | None = None
     host: str | None = None
+    #: whose share of the site it counts to
+    group: str = ""
+    pause: Pause | None = None
+    #: how its kernels can be put aside; none: only a release gives its GPU to somebody else
+    pause_methods: tuple[str, ...] = ()
+    #: a pause that failed is not tried again before
+    pause_again_at: float | None = None
+    #: how often it was paused, and for how long in all
+    pauses: int = 0
+    paused_s: float = 0.0
+    #: since when its present shares are held, and share-seconds of those before
+    held_from: float | None = None
+    held_s: float = 0.0
+    #: its owner was told that it goes back, being idle, at this time
+    idle_ends_at: float | None = None
+    #: since when a policy that only advises would have taken it, and for how long in all
+    advised_from: float | None = None
+    recoverable_s: float = 0.0
+    #: the wait that was foreseen when it came, in seconds
+    foreseen_s: float | None = None
+    #: what ends its lease earlier than its owner asked: ``reservation`` or ``quota``
+    lease_cause: str | None = None

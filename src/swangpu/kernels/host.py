@@ -16,8 +16,8 @@ from typing import Any
 
 from ..domain.sessions import Carry
 from ..errors import Conflict, NotFound
-from ..ports import KernelInfo
-from . import registry, variables
+from ..ports import KernelInfo, Suspension
+from . import registry, suspend, variables
 from .bindings import BINDINGS, Adoption, Binding
 from .door import ask
 
@@ -106,12 +106,32 @@ class JupyterKernelHost:
 
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
         self._kernel(kernel_id)
-        record = self._record(kernel_id)
-        if record is None:
-            raise Conflict("This kernel cannot be paused.", hint="Release its GPU instead.", code="cannot_be_paused")
+        socket = self._socket(kernel_id)
+        if socket is None:
+            raise _no_gate()
         request = {"do": "close", "message": message} if closed else {"do": "open"}
-        await asyncio.to_thread(ask, Path(record["socket"]), request)
+        await asyncio.to_thread(ask, socket, request)
         (self._gated.add if closed else self._gated.discard)(kernel_id)
+
+    async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
+        async with self._lock(kernel_id):
+            kernel, socket = self._kernel(kernel_id), self._socket(kernel_id)
+            if socket is None:
+                raise _no_gate()
+            found = await suspend.suspend(kernel, socket, methods)
+            self._gated.add(kernel_id)
+            return found
+
+    async def resume(self, kernel_id: str) -> bool:
+        async with self._lock(kernel_id):
+            kernel, socket = self._kernel(kernel_id), self._socket(kernel_id)
+            if socket is None:
+                return False
+            busy = await suspend.resume(kernel, socket)
+            self._gated.discard(kernel_id)
+            # it is told with the answer: only what changes from here on is news
+            self._busy[kernel_id] = busy
+            return busy
 
     async def adopt(self) -> int:
         """Take over the kernels that outlived an earlier server; how many there were.
@@ -227,6 +247,7 @@ class JupyterKernelHost:
                     pid=getattr(kernel.provisioner, "pid", None),
                     gated=kernel_id in self._gated,
                     idle_limit_s=self._idle_limit_s(kernel_id),
+                    pause_methods=suspend.methods_of(kernel, self._record_path(kernel_id)),
                 )
             )
         return out
@@ -344,6 +365,11 @@ class JupyterKernelHost:
         path = self._record_path(kernel_id)
         return registry.read(path) if path is not None else None
 
+    def _socket(self, kernel_id: str) -> Path | None:
+        """Where a kernel's agent listens, None for a plain kernel."""
+        record = self._record(kernel_id)
+        return Path(record["socket"]) if record is not None else None
+
     def _gone(self, kernel_id: str) -> None:
         binding = BINDINGS.of_kernel.pop(kernel_id, None)
         self._busy.pop(kernel_id, None)
@@ -366,3 +392,7 @@ class JupyterKernelHost:
                     self._busy[kernel_id] = busy
                     self.on_activity(binding.session_id, busy)
             await asyncio.sleep(ACTIVITY_EVERY_S)
+
+
+def _no_gate() -> Conflict:
+    return Conflict("This kernel cannot be paused.", hint="Release its GPU instead.", code="cannot_be_paused")

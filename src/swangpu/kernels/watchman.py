@@ -73,6 +73,8 @@ class Watchman:
         self._outage = False
         self._replay_for: bytes | None = None
         self._kernel_info: dict[str, Any] | None = None
+        #: how what the kernel has on a device is put aside; kept here, since servers come and go
+        self._aside = ""
         self._waiting: list[tuple[str, list[bytes]]] = []
         self._alone_limit_s = float(record.get("alone_limit_s") or ALONE_LIMIT_S)
         #: what is to be done when (monotonic seconds), by name
@@ -306,6 +308,9 @@ class Watchman:
             self._close_gate(str(request.get("message", ""))[:1000])
         elif wanted == "open":
             self._open_gate()
+            self._aside = ""
+        elif wanted == "aside":
+            self._aside = str(request.get("method", ""))[:100]
         elif wanted == "stop":
             self._end_kernel()
         elif wanted != "status":
@@ -315,6 +320,8 @@ class Watchman:
             "closed": self._gate.closed,
             "held": self._gate.held,
             "busy": self._gate.busy or self._gate.first is not None,
+            "running": self._gate.busy,
+            "aside": self._aside,
             "kernel_pid": self._kernel_pid,
             "kept": len(self._backlog),
             "outage": self._outage,

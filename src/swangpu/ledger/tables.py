@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Meta
 __all__ = ["SCHEMA_VERSION", "demand", "journal", "metadata", "profile", "schema", "snapshot", "usage"]
 
 #: a ledger of a newer version is refused, an older one is brought here: ``migrations/versions`` has a file for each
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -49,6 +49,9 @@ usage = Table(
     Column("busy_s", Double),
     Column("end_reason", String(32), nullable=False),
     Column("simulated", Boolean, nullable=False),
+    Column("pauses", Integer, nullable=False, server_default="0"),
+    Column("paused_s", Double, nullable=False, server_default="0"),
+    Column("recoverable_s", Double, nullable=False, server_default="0"),
     Index("usage_ended_at", "ended_at"),
 )
 

@@ -15,9 +15,9 @@ from weakref import WeakValueDictionary
 
 from ..broker import commands as cmd
 from ..broker import events as ev
-from ..domain.sessions import Carry, Session, SessionState
+from ..domain.sessions import Carry, PausePhase, Session, SessionState
 from ..errors import Conflict, LedgerUnavailable, NotFound, SwanGpuError
-from ..ports import Backend, KernelHost, KernelInfo, StartSpec
+from ..ports import Backend, KernelHost, KernelInfo, StartSpec, Suspension
 
 if TYPE_CHECKING:
     from ..broker.state import BrokerState
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 #: a kernel that is told to restart for a detach and does not come back in this time is left to its own host; saving
 #: and loading its variables takes time too
 DETACH_TIMEOUT_S = {Carry.ALL: 90.0, Carry.NONE: 30.0}
+DONE_HERE = (cmd.StartWork, cmd.StopWork, cmd.AttachKernel, cmd.PauseWork, cmd.ResumeWork)
 #: first and longest pause before a report that could not be made durable is made again
 REPORT_RETRY_S = (0.2, 5.0)
 
@@ -68,7 +69,7 @@ class Work:
 
     def do(self, command: cmd.Command) -> None:
         """Carry out a command behind those of the same session that came before."""
-        if not isinstance(command, cmd.StartWork | cmd.StopWork | cmd.AttachKernel | cmd.CloseGate | cmd.OpenGate):
+        if not isinstance(command, DONE_HERE):
             return
         queue = self._queues.get(command.session_id)
         if queue is None:
@@ -129,8 +130,9 @@ class Work:
                 await self.kernels.bind_in_place(kernel_id, session.id, self.environment(now))
             else:
                 await self.kernels.attach(kernel_id, session.id, self.environment(now), carry)
-            path = next((k.path for k in self.kernels.kernels() if k.kernel_id == kernel_id), None)
-            await self.report(ev.KernelAttached(session.id, kernel_id, path))
+            known = next((k for k in self.kernels.kernels() if k.kernel_id == kernel_id), None)
+            path, methods = (known.path, known.pause_methods) if known is not None else (None, ())
+            await self.report(ev.KernelAttached(session.id, kernel_id, path, methods))
 
     async def take_in(self, kernel: KernelInfo) -> None:
         """Believe a kernel that says it is on a session, or take it off what that no longer has.
@@ -142,13 +144,15 @@ class Work:
         if self.kernels is None or kernel.session_id is None:
             return
         found = self._state().sessions.get(kernel.session_id)
-        if found is None or not found.shares:
+        if found is None or not (found.shares or found.state is SessionState.PAUSED):
             # A kernel on shares that nobody holds: take it off before they are given to somebody else.
             with contextlib.suppress(SwanGpuError):
                 await self.kernels.detach(kernel.kernel_id, kernel.session_id, Carry.NONE)
             return
-        await self._report_once(ev.KernelAttached(found.id, kernel.kernel_id, kernel.path))
-        if found.state is SessionState.PAUSED:
+        attached = ev.KernelAttached(found.id, kernel.kernel_id, kernel.path, kernel.pause_methods)
+        await self._report_once(attached)
+        if found.state is SessionState.PAUSED and not (found.pause and found.pause.phase is PausePhase.RESTORING):
+            # A gate that is closed already, by the agent that has outlived a server, stays so.
             with contextlib.suppress(SwanGpuError):
                 await self.kernels.gate(kernel.kernel_id, True, "Getting your GPU back …")
         await self._report_once(ev.ActivityReported(found.id, kernel.execution_state == "busy"))
@@ -176,10 +180,10 @@ class Work:
                 await self._stop(session)
             case cmd.AttachKernel():
                 await self._attach_requested(session)
-            case cmd.CloseGate():
-                await self._gate(session, closed=True)
-            case cmd.OpenGate():
-                await self._gate(session, closed=False)
+            case cmd.PauseWork():
+                await self._pause(session, command.methods)
+            case cmd.ResumeWork():
+                await self._resume(session)
 
     async def _start(self, session: Session) -> None:
         if session.state is not SessionState.READY or session.claimed_at is None or session.pool is None:
@@ -273,11 +277,66 @@ class Work:
             log.exception("Attaching kernel %s failed", kernel_id)
             await self.report(ev.AttachFailed(session.id, "attach_failed", "The kernel could not be restarted."))
 
-    async def _gate(self, session: Session, *, closed: bool) -> None:
-        if self.kernels is None:
+    async def _pause(self, session: Session, methods: Sequence[str]) -> None:
+        """Put all kernels of a session aside, or none of them."""
+        pause = session.pause
+        if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.SAVING:
             return
-        for kernel_id in session.kernel_ids:
-            await self.kernels.gate(kernel_id, closed, "Getting your GPU back …" if closed else "")
+        async with self._lock(session.id):
+            kernel_ids = self._kernels_of(session)
+            try:
+                outcome: ev.Event = await self._put_aside(session, kernel_ids, methods, must_free=pause.why != "owner")
+            except SwanGpuError as error:
+                outcome = ev.PauseFailed(session.id, error.code, error.detail)
+            except Exception:
+                log.exception("Session %s could not be put aside", session.id)
+                outcome = ev.PauseFailed(session.id, "pause_failed", "It could not be paused.")
+            if isinstance(outcome, ev.PauseFailed):
+                await self._wake(kernel_ids)
+            await self.report(outcome)
+
+    async def _put_aside(
+        self, session: Session, kernel_ids: Sequence[str], methods: Sequence[str], *, must_free: bool
+    ) -> ev.PauseSaved | ev.PauseFailed:
+        done: list[Suspension] = []
+        for kernel_id in kernel_ids:
+            if self.kernels is not None:
+                done.append(await self.kernels.suspend(kernel_id, methods))
+        frees = bool(done) and all(one.frees for one in done)
+        if must_free and not frees:
+            return ev.PauseFailed(session.id, "not_saved", "What it has on the device could not be moved.")
+        return ev.PauseSaved(
+            session.id,
+            "+".join(dict.fromkeys(one.method for one in done)) or "gate",
+            sum(one.saved_bytes for one in done),
+            frees=frees,
+            same_device=any(one.same_device for one in done),
+        )
+
+    async def _wake(self, kernel_ids: Sequence[str]) -> None:
+        """A pause came to nothing: its kernels go on."""
+        for kernel_id in kernel_ids:
+            with contextlib.suppress(SwanGpuError):
+                if self.kernels is not None:
+                    await self.kernels.resume(kernel_id)
+
+    async def _resume(self, session: Session) -> None:
+        pause = session.pause
+        if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.RESTORING:
+            return
+        busy = False
+        try:
+            async with self._lock(session.id):
+                for kernel_id in self._kernels_of(session):
+                    if self.kernels is not None:
+                        busy = await self.kernels.resume(kernel_id) or busy
+        except SwanGpuError as error:
+            await self.report(ev.ResumeFailed(session.id, error.code, error.detail))
+        except Exception:
+            log.exception("Session %s could not be brought back", session.id)
+            await self.report(ev.ResumeFailed(session.id, "resume_failed", "It could not be brought back."))
+        else:
+            await self.report(ev.ResumeDone(session.id, busy))
 
 
 def _spec(session: Session) -> StartSpec:

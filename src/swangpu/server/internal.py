@@ -43,6 +43,7 @@ class KernelCall(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     stop_cell: bool = False
     closed: bool = False
     message: str = ""
+    methods: list[str] = []
 
 
 class Kernels(msgspec.Struct):
@@ -128,7 +129,7 @@ class _KernelHandler(_Handler):
             task = asyncio.ensure_future(_do(host, kernel_id, action, call))
             self._task = task if action == "detach" else None
             found = await task
-            if action == "preview":
+            if action in ("preview", "suspend", "resume"):
                 return found
             return next((k for k in host.kernels() if k.kernel_id == kernel_id), None)
 
@@ -168,6 +169,10 @@ async def _do(host: KernelHost, kernel_id: str, action: str, call: KernelCall) -
             await host.gate(kernel_id, call.closed, call.message)
         case "preview":
             return await host.preview(kernel_id)
+        case "suspend":
+            return await host.suspend(kernel_id, call.methods)
+        case "resume":
+            return await host.resume(kernel_id)
         case _:
             raise NotFound("There is nothing at this address.", code="no_such_route")
     return None

@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from ..domain.sessions import Carry
 from ..errors import NotFound, SwanGpuError, Unavailable
-from ..ports import KernelHost, KernelInfo
+from ..ports import KernelHost, KernelInfo, Suspension
 from .internal import KernelCall, Report
 from .letters import Outbox
 from .neighbours import Neighbour, Neighbourhood
@@ -135,6 +137,20 @@ class PeerKernelHost:
             await self.local.gate(kernel_id, closed, message)
             return
         await self._act(known, kernel_id, "gate", KernelCall(closed=closed, message=message))
+
+    async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
+        known = await self._holder(kernel_id)
+        if known is None:
+            return await self.local.suspend(kernel_id, methods)
+        call = KernelCall(methods=list(methods))
+        found = await self._near.act(known.neighbour, kernel_id, "suspend", call, ACTION_TIMEOUT_S)
+        return msgspec.convert(found, Suspension)
+
+    async def resume(self, kernel_id: str) -> bool:
+        known = await self._holder(kernel_id)
+        if known is None:
+            return await self.local.resume(kernel_id)
+        return bool(await self._near.act(known.neighbour, kernel_id, "resume", KernelCall(), ACTION_TIMEOUT_S))
 
     async def preview(self, kernel_id: str) -> Mapping[str, object]:
         known = await self._holder(kernel_id)

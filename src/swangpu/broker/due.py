@@ -1,0 +1,172 @@
+"""What time alone brings about: warnings, expiry, unclaimed shares, lost devices, retries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..domain.sessions import EndReason, PausePhase, Reason, Session, SessionState
+from . import pausing
+from .commands import Command, StartWork, StopWork
+from .deadline import HOLDING, lingers, will_warn
+from .lifecycle import begin_end, finish, notify, stop, title_of
+from .queue import in_the_way, options_of
+from .reclaim import idle_over
+from .reservations import next_edge
+from .state import BrokerState
+
+__all__ = ["RECONSIDER_S", "deadlines", "due", "somebody_waits_for"]
+
+#: while somebody waits, the order of the queue is looked at again after so many seconds
+RECONSIDER_S = 60.0
+#: how often keys, looks and accounts that have faded are forgotten, in seconds
+SWEEP_S = 60.0
+#: what was held so many half-lives ago is less than a ten-thousandth of what it was
+FORGET_HALF_LIVES = 14.0
+
+
+def due(state: BrokerState, now: float) -> list[Command]:
+    """Carry out everything whose time has come."""
+    out: list[Command] = []
+    index = state.index
+    for session_id in index.take_due(now):
+        session = state.sessions.get(session_id)
+        if session is not None:
+            out += _session_due(state, session, now)
+            index.reschedule(session_id)
+            # an idle session may be wanted now
+            index.dirty = True
+    if now >= index.swept_at + SWEEP_S:
+        index.swept_at = now
+        _sweep(state, now)
+    return out
+
+
+def _sweep(state: BrokerState, now: float) -> None:
+    """Forget what nobody will ask for again."""
+    policy = state.policy
+    for key, (_, at) in list(state.keys.items()):
+        if at + policy.keep_key_s <= now:
+            state.drop("keys", key)
+    for user, look in list(state.looks.items()):
+        if look.at + policy.keep_look_s <= now:
+            state.drop("looks", user)
+    for key, account in list(state.accounts.items()):
+        if now - account.at > FORGET_HALF_LIVES * policy.half_life_s:
+            state.drop("accounts", key)
+
+
+def deadlines(state: BrokerState) -> float | None:
+    """When something will be due next (Unix seconds), or None."""
+    times = [t for t in (state.index.next_due(), next_edge(state, state.now)) if t is not None]
+    if state.index.waiting:
+        # who goes before whom changes with time alone
+        times.append(state.index.considered_at + RECONSIDER_S)
+    return min(times, default=None)
+
+
+def somebody_waits_for(state: BrokerState, session: Session) -> bool:
+    """Whether somebody in the queue could use what this one holds."""
+    waiting = (state.sessions[i] for i in state.index.waiting)
+    return any(in_the_way(state, session, option) for one in waiting for option in options_of(state, one))
+
+
+def _session_due(state: BrokerState, s: Session, now: float) -> list[Command]:
+    policy = state.policy
+    if s.state is SessionState.ENDED:
+        if (s.ended_at or 0.0) + policy.keep_ended_s <= now:
+            state.drop("sessions", s.id)
+        return []
+    if s.state is SessionState.READY:
+        return _ready_due(state, s, now)
+    if s.state is SessionState.ENDING:
+        return _ending_due(state, s, now)
+    if s.state in HOLDING:
+        return _holding_due(state, s, now)
+    return []
+
+
+def _ready_due(state: BrokerState, s: Session, now: float) -> list[Command]:
+    if s.claimed_at is not None:
+        if (s.start_sent_at or 0.0) + state.policy.start_retry_s <= now:
+            state.put_session(replace(s, start_sent_at=now))
+            return [StartWork(s.id)]
+        return []
+    if s.claim_by is None or s.claim_by > now:
+        return []
+    text = "It was not claimed in time and went to the next in the queue."
+    ended = replace(s, end_reason=EndReason.UNCLAIMED, reason=Reason("unclaimed", text))
+    title = title_of(state, s)
+    return [*finish(state, ended, now), notify(s, "unclaimed", "warning", f"{title}: {text}", title=title)]
+
+
+def _ending_due(state: BrokerState, s: Session, now: float) -> list[Command]:
+    if s.undo_until is not None:
+        return stop(state, s, now) if s.undo_until <= now else []
+    if (s.stop_sent_at or 0.0) + state.policy.stop_retry_s <= now:
+        state.put_session(replace(s, stop_sent_at=now))
+        return [StopWork(s.id)]
+    return []
+
+
+def _holding_due(state: BrokerState, s: Session, now: float) -> list[Command]:
+    policy = state.policy
+    title = title_of(state, s)
+    if s.lost_since is not None and s.lost_since + policy.lost_grace_s <= now:
+        reason = Reason("device_lost", "The device stopped answering and did not come back.")
+        lost = notify(s, "device_lost", "error", f"{title}: {reason.text}", title=title)
+        return [*begin_end(state, s, EndReason.LOST, now, reason=reason), lost]
+    lingered = s.empty_since is not None and s.empty_since + policy.linger_s <= now
+    if lingered and lingers(s):
+        reason = Reason("no_kernel", "Its kernel was shut down, so the GPU went back.")
+        return begin_end(state, s, EndReason.RELEASED, now, reason=reason)
+    if s.pause is not None:
+        if s.pause.phase in (PausePhase.SAVING, PausePhase.RESTORING):
+            if (s.pause.sent_at or 0.0) + policy.move_retry_s <= now:
+                return pausing.retry(state, s, now)
+        elif not s.shares and s.pause.since + policy.keep_paused_s <= now:
+            reason = Reason("paused_too_long", "It was paused for as long as that is possible here.")
+            return begin_end(state, s, EndReason.EXPIRED, now, reason=reason)
+    if s.idle_ends_at is not None and s.idle_ends_at <= now:
+        return idle_over(state, s, somebody_waits_for(state, s), now)
+    if s.lease_until is None or not s.shares:
+        return []
+    if s.lease_until <= now:
+        return _expire(state, s, now)
+    warnings = [w for w in policy.warn_s if will_warn(s, w) and s.lease_until - w <= now]
+    if not warnings:
+        return []
+    state.put_session(replace(s, warned_s=min(warnings)))
+    minutes = max(1, round((s.lease_until - now) / 60))
+    return [
+        notify(
+            s,
+            "lease_ends",
+            "warning",
+            f"{title} goes back in {minutes} min. Your notebook has been saved.",
+            "extend",
+            "release",
+            title=title,
+            minutes=minutes,
+        )
+    ]
+
+
+def _expire(state: BrokerState, s: Session, now: float) -> list[Command]:
+    policy = state.policy
+    limit = s.lease_max_until or now
+    # Only what really computes is carried on: a session whose cell runs, while nobody is kept waiting by it.
+    if s.busy and now < limit and not somebody_waits_for(state, s):
+        state.put_session(
+            replace(s, lease_until=min(limit, now + policy.auto_extend_s), warned_s=min(policy.warn_s, default=0.0))
+        )
+        return []
+    title = title_of(state, s)
+    reason = _LEASE_ENDS.get(s.lease_cause or "", Reason("lease_ended", "Its lease has ended."))
+    told = notify(s, "lease_ended", "warning", f"{title} goes back. {reason.text}", title=title)
+    return [*begin_end(state, s, EndReason.EXPIRED, now, reason=reason), told]
+
+
+_LEASE_ENDS = {
+    "reservation": Reason("reserved", "It is set aside for an event or for maintenance from now on."),
+    "quota": Reason("called_back", "It was lent to your group and was wanted back."),
+}

@@ -1,0 +1,162 @@
+"""A session is put aside, and brought back: ``saving → saved → wanted → restoring``.
+
+Its shares go to somebody else only once what its kernels had on the device is known to be safe. Whatever fails is an
+outcome: before the save everything goes on as it was, after it the person is told what became of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..domain.sessions import EndReason, Pause, PausePhase, Reason, Session, SessionState
+from . import events as ev
+from .commands import Command, PauseWork, ResumeWork
+from .lifecycle import begin_end, busy_seconds, capped, let_go, notify, settle_advice, settle_pause, take, title_of
+from .queue import Grant
+from .state import BrokerState
+
+__all__ = ["begin", "failed", "methods_of", "regrant", "resumed", "resumed_not", "retry", "saved", "want"]
+
+#: so often it is tried to bring a session back before it is given up
+ATTEMPTS = 3
+
+
+def methods_of(state: BrokerState, session: Session) -> tuple[str, ...]:
+    """The ways in which it can be put aside, in the order in which they are to be tried."""
+    allowed = state.policy.reclaim_of(session.pool or "").methods
+    return tuple(m for m in allowed if m in session.pause_methods)
+
+
+def begin(state: BrokerState, session: Session, why: str, now: float) -> list[Command]:
+    """Have it put aside; its shares stay its own until that is confirmed."""
+    pause = Pause(PausePhase.SAVING, why, now, sent_at=now)
+    paused = settle_advice(replace(session, state=SessionState.PAUSED, pause=pause, idle_ends_at=None), now)
+    state.put_session(paused)
+    return [PauseWork(session.id, methods_of(state, session))]
+
+
+def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float) -> list[Command]:
+    """What it had is safe: its shares are free now, unless that way of pausing keeps them."""
+    pause = session.pause
+    if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.SAVING:
+        return []
+    phase = PausePhase.SAVED if pause.wanted_at is None else PausePhase.WANTED
+    device = session.shares[0].device_uuid if event.same_device and session.shares else None
+    done = replace(
+        pause, phase=phase, method=event.method, saved_bytes=event.saved_bytes, device_uuid=device, sent_at=None
+    )
+    session = replace(session, pauses=session.pauses + 1, busy=False, busy_s=busy_seconds(session, now), busy_from=None)
+    if not event.frees:
+        session = replace(session, pause=replace(done, phase=PausePhase.SAVED))
+        state.put_session(session)
+        return want(state, session, now) if phase is PausePhase.WANTED else []
+    state.put_session(replace(let_go(state, session, now), pause=replace(done, freed_at=now)))
+    return []
+
+
+def failed(state: BrokerState, session: Session, event: ev.PauseFailed, now: float) -> list[Command]:
+    """It could not be put aside: it goes on, or its kernel is lost."""
+    pause = session.pause
+    if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.SAVING:
+        return []
+    if event.lost:
+        return _lost(state, session, event.code, event.text, now)
+    again_at = now + state.policy.pause_retry_s
+    active = replace(session, state=SessionState.ACTIVE, pause=None, pause_again_at=again_at)
+    state.put_session(active)
+    if pause.why != "owner":
+        return []
+    title = title_of(state, session)
+    return [notify(session, "not_paused", "warning", f"{title} could not be paused: {event.text}", title=title)]
+
+
+def want(state: BrokerState, session: Session, now: float) -> list[Command]:
+    """A cell waits for its GPU, or its owner wants it back."""
+    pause = session.pause
+    if pause is None or session.state is not SessionState.PAUSED:
+        return []
+    if pause.phase is PausePhase.SAVING:
+        if pause.wanted_at is None:
+            state.put_session(replace(session, pause=replace(pause, wanted_at=now)))
+        return []
+    if pause.phase is not PausePhase.SAVED:
+        return []
+    wanted_at = pause.wanted_at if pause.wanted_at is not None else now
+    if session.shares:
+        pause = replace(pause, phase=PausePhase.RESTORING, wanted_at=wanted_at, sent_at=now)
+        state.put_session(replace(session, pause=pause))
+        return [ResumeWork(session.id)]
+    state.put_session(replace(session, pause=replace(pause, phase=PausePhase.WANTED, wanted_at=wanted_at)))
+    return []
+
+
+def regrant(state: BrokerState, given: Grant, now: float) -> list[Command]:
+    """Its turn has come to have a GPU back; its lease goes on from where it stood."""
+    session, pause = given.session, given.session.pause
+    if pause is None:
+        return []
+    stood_s = max(0.0, now - pause.freed_at) if pause.freed_at is not None else 0.0
+    back = take(
+        replace(
+            session,
+            pool=given.candidate.pool,
+            flavor=given.candidate.flavor.name,
+            pause=replace(pause, phase=PausePhase.RESTORING, sent_at=now, freed_at=None),
+            lease_until=session.lease_until + stood_s if session.lease_until is not None else None,
+            lease_max_until=session.lease_max_until + stood_s if session.lease_max_until is not None else None,
+        ),
+        given.shares,
+        now,
+    )
+    state.put_session(capped(state, back, now))
+    return [ResumeWork(session.id)]
+
+
+def resumed(state: BrokerState, session: Session, event: ev.ResumeDone, now: float) -> list[Command]:
+    """It is on its shares again."""
+    pause = session.pause
+    if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.RESTORING:
+        return []
+    active = replace(settle_pause(session, now), state=SessionState.ACTIVE, reason=None)
+    if event.busy:
+        active = replace(active, busy=True, busy_from=now, idle_since=None)
+    else:
+        active = replace(active, busy=False, busy_from=None, idle_since=now)
+    state.put_session(active)
+    return []
+
+
+def resumed_not(state: BrokerState, session: Session, event: ev.ResumeFailed, now: float) -> list[Command]:
+    """It could not be brought back: tried again elsewhere or later, and given up in the end."""
+    pause = session.pause
+    if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.RESTORING:
+        return []
+    if event.lost or pause.attempts + 1 >= ATTEMPTS:
+        return _lost(
+            state, session, event.code, event.text, now, why=EndReason.LOST if event.lost else EndReason.FAILED
+        )
+    again = replace(pause, phase=PausePhase.WANTED, attempts=pause.attempts + 1, sent_at=None, freed_at=now)
+    state.put_session(replace(let_go(state, session, now), pause=again, reason=Reason(event.code, event.text)))
+    return []
+
+
+def retry(state: BrokerState, session: Session, now: float) -> list[Command]:
+    """Say again what was not answered."""
+    pause = session.pause
+    if pause is None or session.state is not SessionState.PAUSED:
+        return []
+    if pause.phase is PausePhase.SAVING:
+        state.put_session(replace(session, pause=replace(pause, sent_at=now)))
+        return [PauseWork(session.id, methods_of(state, session))]
+    if pause.phase is PausePhase.RESTORING:
+        state.put_session(replace(session, pause=replace(pause, sent_at=now)))
+        return [ResumeWork(session.id)]
+    return []
+
+
+def _lost(
+    state: BrokerState, session: Session, code: str, text: str, now: float, why: EndReason = EndReason.LOST
+) -> list[Command]:
+    title = title_of(state, session)
+    told = notify(session, code, "error", f"{title}: {text}", title=title)
+    return [*begin_end(state, session, why, now, reason=Reason(code, text)), told]

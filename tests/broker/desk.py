@@ -1,0 +1,70 @@
+"""A broker whose backend and kernels do at once what they are told."""
+
+from __future__ import annotations
+
+from broker.fleet import GB, inventory
+from swangpu.broker import commands as cmd
+from swangpu.broker import events as ev
+from swangpu.broker.broker import Broker
+from swangpu.broker.policy import Policy
+from swangpu.domain.sessions import Request, Session, SessionState
+
+
+class Desk:
+    """A broker whose backend does at once what it is told."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.broker = Broker()
+        self.now = 1000.0
+        self.notices: list[cmd.Notify] = []
+        self.demand: list[str] = []
+        self.number = 0
+        #: whether what is to be put aside is, at once, and has to come back to its own device
+        self.pauses = True
+        self.same_device = True
+        self.send(ev.Configured(policy or Policy()))
+        self.send(ev.InventoryReported(inventory(1.0)))
+
+    def send(self, event: ev.Event) -> list[cmd.Command]:
+        commands = self.broker.handle(event, self.now)
+        for command in commands:
+            if isinstance(command, cmd.Notify):
+                self.notices.append(command)
+            if isinstance(command, cmd.RecordDemand):
+                self.demand.append(command.record.outcome)
+            if isinstance(command, cmd.StartWork):
+                self.send(ev.WorkStarted(command.session_id))
+            if isinstance(command, cmd.StopWork):
+                self.send(ev.WorkStopped(command.session_id))
+            if isinstance(command, cmd.PauseWork) and self.pauses:
+                self.send(ev.PauseSaved(command.session_id, command.methods[0], 2 * GB, same_device=self.same_device))
+            if isinstance(command, cmd.ResumeWork) and self.pauses:
+                self.send(ev.ResumeDone(command.session_id, busy=True))
+        return commands
+
+    def get(self, flavor: str | None = "t4", user: str = "alice", *, claim: bool = True, **kwargs: object) -> str:
+        self.number += 1
+        session_id = f"s{self.number}"
+        request = Request(flavor=flavor, **kwargs)  # type: ignore[arg-type]
+        commands = self.send(ev.Requested(session_id, user, request))
+        assert any(isinstance(c, cmd.Accept) for c in commands), commands
+        if claim and self[session_id].state is SessionState.READY:
+            self.send(ev.Claimed(session_id))
+        return session_id
+
+    def work(self, session_id: str, busy: bool = True, methods: tuple[str, ...] = ("offload",)) -> None:
+        """A cell of the session's kernel begins or ends to run."""
+        self.send(ev.KernelAttached(session_id, f"kernel-of-{session_id}", None, methods))
+        self.send(ev.ActivityReported(session_id, busy))
+
+    def pass_time(self, seconds: float) -> None:
+        """Step from deadline to deadline, as the shell does."""
+        end = self.now + seconds
+        while (due := self.broker.next_deadline()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.send(ev.Ticked())
+        self.now = end
+        self.send(ev.Ticked())
+
+    def __getitem__(self, session_id: str) -> Session:
+        return self.broker.session(session_id)
