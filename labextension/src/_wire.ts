@@ -78,7 +78,7 @@ export type Empty = Record<string, never>;
 /** The first thing that will end a session, as far as is known. */
 export interface Ends {
   at: number;
-  cause: 'claim_window' | 'kernel_idle_limit' | 'lease' | 'linger' | 'reservation' | 'server_idle_limit';
+  cause: 'claim_window' | 'idle' | 'kernel_idle_limit' | 'lease' | 'linger' | 'quota' | 'reservation' | 'server_idle_limit';
 }
 
 /** Waiting time in seconds: half of the cases under `p50_s`, nine of ten under `p90_s`. */
@@ -98,6 +98,14 @@ export interface Explanation {
   estimate: Estimate | null;
   candidates: FlavorView[];
   next_free_at: number[];
+  priority: string;
+  held_device_s: number;
+  group: string | null;
+  group_held_device_s: number | null;
+  group_weight: number | null;
+  half_life_s: number;
+  quotas: QuotaUse[];
+  reservations: ReservationView[];
 }
 
 /** Body of `POST /sessions/{id}/extend`. */
@@ -323,11 +331,30 @@ export interface Profiles {
   as_of: number;
 }
 
+/** A quota that concerns a session. `whose`: `you` or a group; `limit` null is without limit. */
+export interface QuotaUse {
+  whose: string;
+  flavor: string;
+  held: number;
+  nominal: number;
+  limit: number | null;
+}
+
 /** Why something is so: a code to translate, its numbers, and the English sentence. */
 export interface ReasonView {
   code: string;
   params: Record<string, string | number | number | null>;
   text: string;
+}
+
+/** Shares that are set aside for a time; for whom is not told. */
+export interface ReservationView {
+  title: string;
+  start: number;
+  end: number;
+  flavor: string;
+  count: number;
+  for_you: boolean;
 }
 
 /** One reading. A field that is null has its reason in `missing`. */
@@ -366,6 +393,7 @@ export interface SessionRequest {
   attach?: Attach | null;
   on_ready?: 'hold' | 'notify';
   options?: Record<string, string>;
+  priority?: 'backfill' | 'interactive' | 'job' | null;
 }
 
 /** One session, as its owner or an operator sees it. `actions` are the calls that would work now. */

@@ -1,6 +1,6 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { Ends, Estimate, FlavorView, Notice, Offer, Pool, ReasonView, SampleView, SessionView } from './_wire';
+import type { Ends, Estimate, Explanation, FlavorView, Notice, Offer, Pool, ReasonView, SampleView, SessionView } from './_wire';
 import { Format } from './format';
 
 type Params = Record<string, unknown>;
@@ -147,6 +147,10 @@ export class Words {
         return this.trans.__('idle limit of the kernel');
       case 'reservation':
         return this.trans.__('reserved for others');
+      case 'quota':
+        return this.trans.__('lent, and wanted back');
+      case 'idle':
+        return this.trans.__('idle, and somebody waits');
       case 'linger':
         return this.trans.__('its kernel is gone');
     }
@@ -167,11 +171,61 @@ export class Words {
           ? trans.__('Idle for %1', format.duration(now - session.idle_since))
           : '';
       case 'paused':
-        return trans.__('Paused, variables kept. The next cell gets a GPU back.');
+        return this.paused(session);
       case 'ending':
         return session.undo_until !== null ? trans.__('Released') : trans.__('Going back');
       case 'ended':
         return this.ended(session.end_reason);
+    }
+  }
+
+  /** What the order of the queue, quotas and reservations have to do with it. */
+  order(said: Explanation, now: number): string[] {
+    const { format, trans } = this;
+    const hours = (deviceSeconds: number): string => (deviceSeconds / 3600).toPrecision(2);
+    const out: string[] = [];
+    if (said.held_device_s >= 36) {
+      out.push(
+        trans.__(
+          'You have held %1 GPU-hours lately; those of %2 ago count half',
+          hours(said.held_device_s),
+          format.duration(said.half_life_s)
+        )
+      );
+    }
+    if (said.group !== null) {
+      out.push(trans.__('Group %1: %2 GPU-hours lately', said.group, hours(said.group_held_device_s ?? 0)));
+    }
+    for (const { whose, flavor, held, limit } of said.quotas) {
+      const name = whose === 'you' ? trans.__('Your quota') : trans.__('Quota of group %1', whose);
+      out.push(
+        limit === null
+          ? trans.__('%1 (%2): %3 held', name, flavor, held)
+          : trans.__('%1 (%2): %3 held of at most %4', name, flavor, held, limit)
+      );
+    }
+    for (const { title, start, end, for_you } of said.reservations) {
+      const when = trans.__('%1 to %2', format.clock(start, now), format.clock(end, now));
+      out.push(
+        for_you ? trans.__('Set aside for you too, %1: %2', when, title) : trans.__('Set aside, %1: %2', when, title)
+      );
+    }
+    return out;
+  }
+
+  /** How far a pause has come; a cell that waits has a place in the queue. */
+  private paused(session: SessionView): string {
+    switch (session.reason?.code) {
+      case 'pausing':
+        return this.trans.__('Being paused: its variables are put aside.');
+      case 'resuming':
+        return this.trans.__('Getting the GPU back …');
+      case 'paused_held':
+        return this.trans.__('Paused; its GPU is kept for it.');
+      default:
+        return session.queue_position === null
+          ? this.trans.__('Paused, variables kept. The next cell gets a GPU back.')
+          : this.trans.__('Paused, variables kept. A cell waits: %1', this.place(session));
     }
   }
 
@@ -244,6 +298,37 @@ export class Words {
       in_queue: p =>
         trans.__('%1 in the queue for %2.', this.format.ordinal(Number(p.position)), title(p)),
       all_held: p => trans.__('All of %1 are in use; you are next.', title(p)),
+      waits_for_gpu: p => trans.__('A cell waits for its GPU: %1 of %2.', text(p.position), text(p.length)),
+      over_quota: p =>
+        p.whose === 'you'
+          ? trans.__('You hold %1 of at most %2: the next comes when one goes back.', text(p.held), text(p.limit))
+          : trans.__(
+              'Group %1 holds %2 of at most %3: the next comes when one goes back.',
+              text(p.whose),
+              text(p.held),
+              text(p.limit)
+            ),
+      idle_ends: p =>
+        trans.__(
+          '%1 has been idle for %2 min, and somebody waits for it. It goes back soon.',
+          title(p),
+          text(p.minutes)
+        ),
+      idle_wanted: p =>
+        trans.__(
+          '%1 has been idle for %2 min, and somebody waits for it. Please release it if you can.',
+          title(p),
+          text(p.minutes)
+        ),
+      reclaimed: p =>
+        trans.__('%1: nobody computed on it for %2 min, and somebody waited.', title(p), text(p.minutes)),
+      idle: p => trans.__('Nobody computed on it for %1 min, and somebody waited.', text(p.minutes)),
+      called_back: p =>
+        p.minutes
+          ? trans.__('%1 was lent to your group and is wanted back: it goes back in %2 min.', title(p), text(p.minutes))
+          : trans.__('It was lent to your group and was wanted back.'),
+      reserved: () => trans.__('It is set aside for an event or for maintenance from now on.'),
+      paused_too_long: () => trans.__('It was paused for as long as that is possible here.'),
       ready: p => trans.__('%1 is ready for you. It is held for a while: start it to keep it.', title(p)),
       lease_ends: p => trans.__('%1 goes back in %2 min.', title(p), text(p.minutes)),
       lease_ended: p =>

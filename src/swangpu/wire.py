@@ -50,7 +50,9 @@ __all__ = [
     "ProfileRequest",
     "ProfileView",
     "Profiles",
+    "QuotaUse",
     "ReasonView",
+    "ReservationView",
     "SampleView",
     "SessionRequest",
     "SessionView",
@@ -91,6 +93,7 @@ class SessionRequest(Struct, forbid_unknown_fields=True):
     attach: Attach | None = None
     on_ready: Literal["hold", "notify"] = "hold"
     options: dict[Name, Annotated[str, Meta(max_length=1000)]] = {}
+    priority: Literal["interactive", "job", "backfill"] | None = None
 
 
 class AttachRequest(Attach, forbid_unknown_fields=True):
@@ -393,8 +396,33 @@ class ProfileView(Struct):
     simulated: bool
 
 
+class QuotaUse(Struct):
+    """A quota that concerns a session. ``whose``: ``you`` or a group; ``limit`` null is without limit."""
+
+    whose: str
+    flavor: str
+    held: float
+    nominal: float
+    limit: float | None
+
+
+class ReservationView(Struct):
+    """Shares that are set aside for a time; for whom is not told."""
+
+    title: str
+    start: float
+    end: float
+    flavor: str
+    count: int
+    for_you: bool
+
+
 class Explanation(Struct):
-    """Why a session is where it is: the numbers behind the sentence."""
+    """Why a session is where it is: the numbers behind the sentence.
+
+    ``held_device_s`` and ``group_held_device_s``: device-seconds held lately by its owner and the group; what was held
+    a half-life ago counts half. Who has held less, for the group's weight, goes first.
+    """
 
     session_id: str
     reason: ReasonView
@@ -404,6 +432,14 @@ class Explanation(Struct):
     estimate: Estimate | None
     candidates: list[FlavorView]
     next_free_at: list[float]
+    priority: str
+    held_device_s: float
+    group: str | None
+    group_held_device_s: float | None
+    group_weight: float | None
+    half_life_s: float
+    quotas: list[QuotaUse]
+    reservations: list[ReservationView]
 
 
 class NameAndWhy(Struct):

@@ -48,6 +48,9 @@ function Why({ explanation, now }: { explanation: Explanation; now: number }): J
         ))}
         {explanation.ahead.length > 0 && <li>{trans.__('Before you: %1', format.list(explanation.ahead))}</li>}
         {next !== undefined && <li>{trans.__('The next lease ends %1', format.clock(next, now))}</li>}
+        {words.order(explanation, now).map(line => (
+          <li key={line}>{line}</li>
+        ))}
       </ul>
     </div>
   );
@@ -124,6 +127,7 @@ export function SessionCard({ session }: { session: SessionView }): JSX.Element 
   const state = words.state(session, now);
   const why = explanations[session.id];
   const path = pathOf(session);
+  const waiting = session.queue_position !== null;
   return (
     <li className={`jp-Gpu-session jp-mod-${session.state}`}>
       <div className="jp-Gpu-row">
@@ -150,7 +154,7 @@ export function SessionCard({ session }: { session: SessionView }): JSX.Element 
       {session.warning && <div className="jp-Gpu-note jp-mod-warn">{words.reason(session.warning)}</div>}
       <div className="jp-Gpu-row jp-Gpu-bottom">
         <div className="jp-Gpu-grow jp-Gpu-muted">
-          {session.state === 'queued' ? (
+          {waiting ? (
             <Link
               label={trans.__('Why?')}
               about={trans.__('Why does %1 wait?', session.title)}
@@ -163,7 +167,7 @@ export function SessionCard({ session }: { session: SessionView }): JSX.Element 
         </div>
         <Buttons session={session} />
       </div>
-      {why && session.state === 'queued' && <Why explanation={why} now={now} />}
+      {why && waiting && <Why explanation={why} now={now} />}
       <Trouble problem={problems[session.id]} />
     </li>
   );

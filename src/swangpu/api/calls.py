@@ -14,6 +14,7 @@ from ..errors import Conflict, NotFound
 from ..runtime import Runtime
 from . import views
 from .context import ApiContext
+from .explaining import explanation
 from .inputs import check_attach, request_of
 from .process_views import processes
 from .profiling import advice_for
@@ -232,7 +233,7 @@ async def post_scale(call: Call) -> wire.SessionView:
 
 async def get_explain(call: Call) -> wire.Explanation:
     session = call.session()
-    return views.explanation(call.runtime.broker.state, session, call.context.known(call.runtime))
+    return explanation(call.runtime.broker.state, session, call.context.known(call.runtime))
 
 
 async def get_history(call: Call) -> wire.History:

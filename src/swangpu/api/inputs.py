@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from .. import wire
-from ..domain.sessions import Carry, Request, SessionKind
+from ..domain.sessions import Carry, Priority, Request, SessionKind
 from ..errors import BadInput, UnknownField
 from .problems import from_validation
 
@@ -138,6 +138,7 @@ def request_of(body: wire.SessionRequest, default_duration_s: float) -> Request:
         carry=Carry(body.attach.carry) if body.attach else Carry.NONE,
         on_ready=body.on_ready,
         options=tuple(sorted(body.options.items())),
+        priority=Priority(body.priority) if body.priority is not None else None,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .. import wire
-from ..broker.estimate import WaitEstimate, estimate_wait, frees_at
+from ..broker.estimate import WaitEstimate, estimate_wait
 from ..broker.index import waits
 from ..broker.lifecycle import title_of
 from ..broker.placement import free_shares
@@ -18,7 +18,7 @@ from ..domain.devices import Flavor, PoolInventory, Share
 from ..domain.sessions import EndCause, PausePhase, Reason, Request, Session, SessionState
 from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
 
-__all__ = ["Known", "device_view", "explanation", "offers", "pool_view", "sample_view", "session_view"]
+__all__ = ["Known", "device_view", "offers", "pool_view", "sample_view", "session_view"]
 
 HOLDING = (SessionState.ACTIVE, SessionState.PAUSED)
 
@@ -77,7 +77,7 @@ def session_view(state: BrokerState, session: Session, known: Known, *, for_owne
     """One session as its owner sees it, or (``for_owner`` false) an operator."""
     waiting = waits(session)
     ahead = ahead_of(state, session) if waiting else []
-    reason = waiting_reason(state, session) if waiting else session.reason or _paused(session)
+    reason = waiting_reason(state, session) if waiting else session.reason or paused(session)
     inventory = state.pools.get(session.pool or "")
     if session.shares:
         memory: int | None = sum(s.memory_bytes for s in session.shares)
@@ -92,7 +92,7 @@ def session_view(state: BrokerState, session: Session, known: Known, *, for_owne
         reason=reason_view(reason) if reason else None,
         pool=session.pool,
         flavor=session.flavor or session.request.flavor,
-        title=_title(state, session),
+        title=title_of_view(state, session),
         count=session.request.count,
         memory_bytes=memory,
         duration_s=session.request.duration_s,
@@ -103,8 +103,8 @@ def session_view(state: BrokerState, session: Session, known: Known, *, for_owne
         lease_until=session.lease_until if session.state in HOLDING and session.shares else None,
         idle_since=session.idle_since if session.state in HOLDING else None,
         queue_position=len(ahead) + 1 if waiting else None,
-        queue_length=_queue_length(state, session) if waiting else None,
-        estimate=estimate_view(_estimate(state, session, ahead, known.now)) if waiting else None,
+        queue_length=queue_length(state, session) if waiting else None,
+        estimate=estimate_view(estimate(state, session, ahead, known.now)) if waiting else None,
         shares=[
             wire.ShareView(id=s.id, device_uuid=s.device_uuid, mig_uuid=s.mig_uuid, profile=s.profile)
             for s in session.shares
@@ -118,7 +118,7 @@ def session_view(state: BrokerState, session: Session, known: Known, *, for_owne
         simulated=bool(inventory.simulated if inventory else any(p.simulated for p in state.pools.values())),
         purpose=session.request.purpose,
         project=session.request.project,
-        warning=reason_view(warning) if warning else _lost(session, known.now),
+        warning=reason_view(warning) if warning else _lost(session, known.now) or _idle(state, session, known.now),
         environment=known.environment(session) if for_owner else {},
     )
 
@@ -221,32 +221,6 @@ def flavor_view(state: BrokerState, inventory: PoolInventory, flavor: Flavor) ->
     )
 
 
-def explanation(state: BrokerState, session: Session, known: Known) -> wire.Explanation:
-    """Why a session is where it is, with the numbers."""
-    waiting = waits(session)
-    ahead = ahead_of(state, session) if waiting else []
-    if waiting:
-        reason = waiting_reason(state, session)
-    else:
-        reason = session.reason or _paused(session) or Reason(session.state.value, _STATE_WORDS[session.state])
-    views = [
-        flavor_view(state, state.pools[c.pool], c.flavor)
-        for c in candidates(state, session.request)
-        if c.pool in state.pools
-    ]
-    return wire.Explanation(
-        session_id=session.id,
-        reason=reason_view(reason),
-        queue_position=len(ahead) + 1 if waiting else None,
-        queue_length=_queue_length(state, session) if waiting else None,
-        # Others are counted, never named: place in the queue, and how much each asks for.
-        ahead=[f"{s.request.count} × {_title(state, s)}" for s in ahead],
-        estimate=estimate_view(_estimate(state, session, ahead, known.now)) if waiting else None,
-        candidates=views,
-        next_free_at=frees_at(state, session.request, known.now)[:10] if waiting else [],
-    )
-
-
 def sample_view(sample: Sample) -> wire.SampleView:
     return wire.SampleView(
         taken_at=round(sample.taken_at, 3),
@@ -324,7 +298,7 @@ _PAUSE_WORDS = {
     PausePhase.RESTORING: Reason("resuming", "Getting your GPU back."),
 }
 
-_STATE_WORDS = {
+STATE_WORDS = {
     SessionState.QUEUED: "It waits.",
     SessionState.READY: "Its turn has come; it waits to be claimed.",
     SessionState.ACTIVE: "It holds its shares.",
@@ -334,7 +308,7 @@ _STATE_WORDS = {
 }
 
 
-def _title(state: BrokerState, session: Session) -> str:
+def title_of_view(state: BrokerState, session: Session) -> str:
     if session.flavor is None and session.request.flavor is None and session.request.memory_bytes is not None:
         return f"GPU with {session.request.memory_bytes / 1e9:.3g} GB"
     return title_of(state, session)
@@ -371,7 +345,7 @@ def _ends(session: Session, known: Known) -> wire.Ends | None:
     return wire.Ends(at=at, cause=cause)
 
 
-def _paused(session: Session) -> Reason | None:
+def paused(session: Session) -> Reason | None:
     """How far a pause has come."""
     if session.pause is None or session.state is not SessionState.PAUSED:
         return None
@@ -381,6 +355,14 @@ def _paused(session: Session) -> Reason | None:
     return _PAUSE_WORDS[phase]
 
 
+def _idle(state: BrokerState, session: Session, now: float) -> wire.ReasonView | None:
+    if session.idle_ends_at is None or session.idle_since is None:
+        return None
+    title, minutes = title_of_view(state, session), max(1, round((now - session.idle_since) / 60))
+    text = f"{title} has been idle for {minutes} min, and somebody waits for it. It goes back soon."
+    return wire.ReasonView(code="idle_ends", params={"title": title, "minutes": minutes}, text=text)
+
+
 def _lost(session: Session, now: float) -> wire.ReasonView | None:
     if session.lost_since is None or session.state not in (SessionState.READY, *HOLDING):
         return None
@@ -388,7 +370,7 @@ def _lost(session: Session, now: float) -> wire.ReasonView | None:
     return wire.ReasonView(code="device_away", params={"since_s": round(now - session.lost_since)}, text=text)
 
 
-def _estimate(state: BrokerState, session: Session, ahead: list[Session], now: float) -> WaitEstimate | None:
+def estimate(state: BrokerState, session: Session, ahead: list[Session], now: float) -> WaitEstimate | None:
     return estimate_wait(state, session.request, sum(s.request.count for s in ahead), now)
 
 
@@ -400,7 +382,7 @@ def _offer_estimate(
     return estimate_wait(state, request, before, now)
 
 
-def _queue_length(state: BrokerState, session: Session) -> int:
+def queue_length(state: BrokerState, session: Session) -> int:
     mine = {(c.pool, c.flavor.name) for c in candidates(state, session.request)}
     return sum(
         1 for other in queued(state) if mine & {(c.pool, c.flavor.name) for c in candidates(state, other.request)}

@@ -10,19 +10,19 @@ from ..domain.sessions import Session, SessionState
 from .policy import Policy, Quota
 from .state import BrokerState
 
-__all__ = ["OverQuota", "borrowers", "borrows", "never", "over"]
+__all__ = ["QuotaUse", "borrowers", "borrows", "never", "over", "uses"]
 
 
 @dataclass(frozen=True)
-class OverQuota:
-    """Why somebody can't have more of a flavor now: the numbers of the quota, in its own unit."""
+class QuotaUse:
+    """What is held of a quota, in its own unit: why somebody can't have more of a flavor now."""
 
     whose: str
     quota: Quota
     held: float
 
 
-def over(state: BrokerState, session: Session, flavor: str, fraction: float) -> OverQuota | None:
+def over(state: BrokerState, session: Session, flavor: str, fraction: float) -> QuotaUse | None:
     """The quota that a session would exceed with shares of a flavor, or None.
 
     Parameters
@@ -36,18 +36,27 @@ def over(state: BrokerState, session: Session, flavor: str, fraction: float) -> 
             if quota.matches(flavor) and quota.limit != math.inf:
                 has = _amount(state, quota, held)
                 if has + _of(quota, count, fraction) > quota.limit + 1e-9:
-                    return OverQuota(whose, quota, has)
+                    return QuotaUse(whose, quota, has)
     return None
 
 
-def never(state: BrokerState, group: str, count: int, flavor: str, fraction: float) -> OverQuota | None:
+def uses(state: BrokerState, session: Session) -> list[QuotaUse]:
+    """All quotas that concern a session, each with what is held of it."""
+    return [
+        QuotaUse(whose, quota, _amount(state, quota, held))
+        for whose, quotas, held in _limits(state, session)
+        for quota in quotas
+    ]
+
+
+def never(state: BrokerState, group: str, count: int, flavor: str, fraction: float) -> QuotaUse | None:
     """The quota that so many shares exceed even when nothing else is held, or None."""
     whole = state.policy.group(group)
     limits = [("you", state.policy.user_quotas), (group, whole.quotas if whole is not None else ())]
     for whose, quotas in limits:
         for quota in quotas:
             if quota.matches(flavor) and _of(quota, count, fraction) > quota.limit + 1e-9:
-                return OverQuota(whose, quota, 0.0)
+                return QuotaUse(whose, quota, 0.0)
     return None
 
 

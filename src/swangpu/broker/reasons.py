@@ -6,7 +6,7 @@ from ..domain.sessions import PausePhase, Reason, Session
 from .estimate import frees_at
 from .fairness import held_lately, in_order
 from .queue import ahead_of, candidates, options_of
-from .quotas import OverQuota, over
+from .quotas import QuotaUse, over
 from .reservations import barred
 from .state import BrokerState
 
@@ -36,7 +36,7 @@ def waiting_reason(state: BrokerState, session: Session) -> Reason:
         ("title", title),
         ("next_at", ends[0] if ends else None),
         ("group", session.group or None),
-        ("group_over", overdrawn(state, session, now)),
+        ("group_over", int(overdrawn(state, session, now))),
         ("reserved", reserved),
     ]
     said = _sentences(state, session, place_in_queue, length, title, ends, now)
@@ -77,7 +77,7 @@ def _sentences(
     return out
 
 
-def _over_quota(limit: OverQuota, title: str, position: int) -> Reason:
+def _over_quota(limit: QuotaUse, title: str, position: int) -> Reason:
     whose = "You hold" if limit.whose == "you" else f"Group {limit.whose} holds"
     unit = "devices" if limit.quota.flavor == "*" else title
     text = f"{whose} {limit.held:.3g} of at most {limit.quota.limit:.3g} {unit}: the next comes when one goes back."

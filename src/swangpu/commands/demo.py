@@ -46,6 +46,9 @@ def lab_arguments(asked: argparse.Namespace, home: Path, work: Path) -> list[str
     """The command line of JupyterLab."""
     arguments = [
         "--SwanGpu.simulated=True",
+        # soon enough to be seen by somebody who tries it out
+        "--SwanGpu.reclaim=enforce",
+        "--SwanGpu.idle_pause_s=20",
         f"--SwanGpu.data_dir={home / 'data' / 'swangpu'}",
         f"--SwanGpu.runtime_dir={home / 'broker'}",
         "--ServerApp.jpserver_extensions=swangpu.server=True",

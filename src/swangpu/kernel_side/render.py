@@ -207,11 +207,32 @@ def explanation(session: Json, said: Json) -> View:
     free_at = [words.clock(at) for at in (said.get("next_free_at") or [])[:3]]
     if free_at:
         view.add("line", f"The next to come free, at the latest: {', '.join(free_at)}.")
+    for line in _order(said):
+        view.add("line", line)
     counts = ("total", "free", "busy", "held_idle", "taken", "queued")
     rows = [[one.get("title", ""), *(one.get(count, 0) for count in counts)] for one in said.get("candidates") or []]
     if rows:
         view.table(["Could be", "Total", "Free", "Busy", "Held, idle", "Used by others", "Waiting"], rows)
     return view
+
+
+def _order(said: Json) -> list[str]:
+    """What the order of the queue, quotas and reservations have to do with it."""
+    half_life = words.duration(said.get("half_life_s") or 0)
+    held = (said.get("held_device_s") or 0) / 3600
+    out = [f"You have held {held:.3g} GPU-hours lately (those of {half_life} ago count half)."] if held >= 0.01 else []
+    if said.get("group"):
+        hours = (said.get("group_held_device_s") or 0) / 3600
+        out.append(f"Group {said['group']}: {hours:.3g} GPU-hours lately, weight {said.get('group_weight') or 1:g}.")
+    for one in said.get("quotas") or []:
+        whose = "Your quota" if one["whose"] == "you" else f"Quota of group {one['whose']}"
+        limit = "without limit" if one["limit"] is None else f"at most {one['limit']:g}"
+        out.append(f"{whose} ({one['flavor']}): {one['held']:g} held, {one['nominal']:g} its own, {limit}.")
+    for one in said.get("reservations") or []:
+        whose = "for you too" if one["for_you"] else "for others"
+        start, end = words.clock(one["start"]), words.clock(one["end"])
+        out.append(f"{one['count']} set aside {whose} from {start} to {end}: {one['title']}.")
+    return out
 
 
 def help_page() -> View:

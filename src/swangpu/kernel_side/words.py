@@ -117,7 +117,8 @@ def state(session: Json) -> str:
     if what == "active":
         return ending(session) or "Running"
     if what == "paused":
-        return "Paused, variables kept"
+        waits = f". A cell waits: {_queued(session, None)}" if session.get("queue_position") else ""
+        return f"Paused, variables kept{waits}"
     if what == "ending":
         until = session.get("undo_until")
         return f"Going back; `%gpu undo` within {duration(until - time.time())}" if until else "Going back"

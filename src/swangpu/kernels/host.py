@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 #: how often the kernels on sessions are asked whether a cell runs
 ACTIVITY_EVERY_S = 1.0
+GATED_EVERY_S = 0.1
 READY_TIMEOUT_S = 60.0
 
 
@@ -391,7 +392,8 @@ class JupyterKernelHost:
                 if self._busy.get(kernel_id, False) != busy:
                     self._busy[kernel_id] = busy
                     self.on_activity(binding.session_id, busy)
-            await asyncio.sleep(ACTIVITY_EVERY_S)
+            # whoever waits at a gate waits for us to see it
+            await asyncio.sleep(GATED_EVERY_S if self._gated else ACTIVITY_EVERY_S)
 
 
 def _no_gate() -> Conflict:

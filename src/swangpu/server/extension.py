@@ -17,10 +17,11 @@ from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, Unicode, v
 from .._version import __version__
 from ..api.context import ApiContext
 from ..api.handlers import handlers_for
-from ..broker.policy import Policy
+from ..broker.policy import Policy, Reclaim, ReclaimMode
 from ..domain.sessions import EndCause, Session
+from ..errors import Misconfigured
 from ..kernels.provisioner import make_default
-from . import internal
+from . import internal, rules
 from .files import RuntimeFile
 from .limits import other_ends
 from .paths import local_runtime_dir
@@ -51,6 +52,23 @@ class SwanGpu(ExtensionApp):
     max_lease_s = Float(43200.0, help="Longest lease, extensions included, in seconds.").tag(config=True)
     claim_window_s = Float(600.0, help="How long shares are held for whose turn has come, in seconds.").tag(config=True)
     undo_s = Float(10.0, help="How long a release can be undone, in seconds.").tag(config=True)
+    reclaim = Enum(
+        ["advise", "warn", "enforce"],
+        "advise",
+        help="What happens to a session on whose GPU nobody computes while somebody waits for it: only counted, told "
+        "to its owner, or paused (where its variables can be kept) and else, after a warning, released.",
+    ).tag(config=True)
+    idle_pause_s = Float(60.0, help="Idle for so long it may be paused, in seconds.").tag(config=True)
+    idle_release_s = Float(
+        1800.0, help="Idle for so long its owner is warned, where it can't be paused, in seconds."
+    ).tag(config=True)
+    idle_grace_s = Float(300.0, help="From that warning until it is released, in seconds.").tag(config=True)
+    half_life_s = Float(86400.0, help="GPU time held so long ago counts half in the queue, in seconds.").tag(
+        config=True
+    )
+    groups = Dict(help="Groups with weight, members and quotas; see docs/configuration.md.").tag(config=True)
+    user_quotas = Dict(help='What one person may hold, by flavor or pattern, such as {"a100-*": 2}.').tag(config=True)
+    reservations: List[Any] = List(help="Shares set aside for a time; see docs/configuration.md.").tag(config=True)
     data_dir = Unicode("", help="Where the ledger is kept; Jupyter's data directory when empty.").tag(config=True)
     runtime_dir = Unicode("", help="Where locks and sockets are, on a local disk; chosen when empty.").tag(config=True)
 
@@ -58,10 +76,19 @@ class SwanGpu(ExtensionApp):
         config=True
     )
 
-    @validate("default_lease_s", "max_lease_s", "claim_window_s", "undo_s")
+    @validate(
+        "default_lease_s",
+        "max_lease_s",
+        "claim_window_s",
+        "undo_s",
+        "idle_pause_s",
+        "idle_release_s",
+        "idle_grace_s",
+        "half_life_s",
+    )
     def _positive(self, proposal: Any) -> float:
         value = float(proposal["value"])
-        smallest = 0.0 if proposal["trait"].name == "undo_s" else 1.0
+        smallest = 0.0 if proposal["trait"].name in ("undo_s", "idle_pause_s") else 1.0
         if not math.isfinite(value) or value < smallest:
             raise TraitError(f"SwanGpu.{proposal['trait'].name} must be a number of seconds, at least {smallest:g}.")
         return value
@@ -72,6 +99,15 @@ class SwanGpu(ExtensionApp):
         for model, count in value.items():
             if not 1 <= count <= 32:
                 raise TraitError(f"SwanGpu.slices_per_model[{model!r}] must be from 1 to 32, not {count}.")
+        return value
+
+    @validate("groups", "user_quotas", "reservations")
+    def _rules(self, proposal: Any) -> Any:
+        name, value = proposal["trait"].name, proposal["value"]
+        try:
+            rules.READ[name](name, value)
+        except Misconfigured as error:
+            raise TraitError(error.detail) from None
         return value
 
     def initialize_handlers(self) -> None:
@@ -144,6 +180,11 @@ class SwanGpu(ExtensionApp):
                 max_lease_s=self.max_lease_s,
                 claim_window_s=self.claim_window_s,
                 undo_s=self.undo_s,
+                half_life_s=self.half_life_s,
+                groups=rules.groups_of("groups", self.groups),
+                user_quotas=rules.quotas_of("user_quotas", self.user_quotas),
+                reservations=rules.reservations_of("reservations", self.reservations),
+                reclaim=(("*", self._reclaim()),),
             ),
             pool=LocalPoolConfig(
                 devices=tuple(self.devices),
@@ -154,6 +195,15 @@ class SwanGpu(ExtensionApp):
             metrics_user_names=self.metrics_user_names,
         )
         return Service(settings, make_kernel_host(app, settings))
+
+    def _reclaim(self) -> Reclaim:
+        return Reclaim(
+            ReclaimMode(self.reclaim),
+            idle_pause_s=self.idle_pause_s,
+            idle_release_s=self.idle_release_s,
+            grace_s=self.idle_grace_s,
+            residency_s=min(30.0, self.idle_pause_s),
+        )
 
     def _other_ends(self, session: Session) -> list[tuple[float, EndCause]]:
         """The idle limits of this server and of its kernels, where they are set and would come."""

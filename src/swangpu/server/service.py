@@ -19,6 +19,7 @@ from ..domain.sessions import Reason, Session, SessionState
 from ..errors import SwanGpuError, Unavailable
 from ..ports import GpuDriver, KernelInfo
 from ..runtime import Runtime, SystemClock
+from .activity import Activity
 from .election import Election, Leader
 from .neighbours import Neighbourhood
 from .paths import ledger_path
@@ -253,10 +254,10 @@ class Service:
             runtime.tell([_put_aside(settings.owner, ledger.put_aside)])
         meter = SiteMeter(runtime, user_names=settings.metrics_user_names)
         self._withdraw = expose(self._sampler, meter.counts, clock.now)
-        self._listen(runtime)
+        self._listen(runtime, holding)
         return runtime
 
-    def _listen(self, runtime: Runtime) -> None:
+    def _listen(self, runtime: Runtime, holding: Callable[[], list[Session]]) -> None:
         """What happens to kernels becomes events."""
 
         def start(work: Coroutine[Any, Any, None]) -> None:
@@ -281,7 +282,10 @@ class Service:
         self.kernels.on_found = found
         self.kernels.on_gone = lambda kernel_id, session_id: tell(ev.KernelGone(session_id, kernel_id))
         self.kernels.on_left = runtime.left_behind
-        self.kernels.on_activity = lambda session_id, busy: tell(ev.ActivityReported(session_id, busy))
+        activity = Activity(lambda session_id, busy: tell(ev.ActivityReported(session_id, busy)))
+        self.kernels.on_activity = activity.cell
+        if runtime.telemetry is not None:
+            runtime.telemetry.subscribe(lambda _: activity.look(holding(), runtime.telemetry.of_session))
 
     def _make_driver(self, clock: SystemClock) -> GpuDriver:
         if self.settings.simulated:
