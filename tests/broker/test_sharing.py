@@ -257,6 +257,18 @@ def test_an_idle_session_is_paused_for_who_waits_and_its_next_cell_gets_a_gpu_ba
     assert desk[alice].lease_until == pytest.approx(desk.now + left_s), "the lease stood still"
 
 
+def test_without_a_time_of_idleness_a_session_gives_way_as_its_cell_ends() -> None:
+    desk = Desk(Policy(reclaim=(("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=0.0, residency_s=0.0)),)))
+    alice, bob = two_held(desk)
+    desk.work(alice)
+    desk.work(bob)
+    carol = desk.get(user="carol")
+    desk.pass_time(5)
+    desk.work(bob, busy=False)
+    assert desk[bob].state is SessionState.PAUSED
+    assert desk[carol].state is SessionState.READY
+
+
 def test_a_session_that_can_go_anywhere_comes_back_where_something_is_idle() -> None:
     desk = Desk(ENFORCE)
     desk.same_device = False

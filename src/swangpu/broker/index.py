@@ -229,7 +229,9 @@ class Index:
             del self.waiting[s.id]
             self.dirty = True
         if s.state is SessionState.ACTIVE and s.idle_since is not None:
-            self.idle[s.id] = None
+            if s.id not in self.idle:
+                self.idle[s.id] = None
+                self.dirty = True
         else:
             self.idle.pop(s.id, None)
         phase = s.pause.phase if s.pause is not None and s.state is SessionState.PAUSED else None

@@ -240,7 +240,7 @@ class Service:
         self._election.publish(Leader(settings.url, settings.token, os.getpid()))
 
         def changed(_: object = None) -> None:
-            telemetry.watch_sessions(bool(holding()))
+            telemetry.watch_sessions(bool(holding()), wanted=bool(runtime.broker.state.index.waiting))
             pids = self._session_pids()
             self._pids = {session_id: frozenset(found) for session_id, found in pids.items()}
             self._owners = self._owning(pids)

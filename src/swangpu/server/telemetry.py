@@ -15,7 +15,7 @@ from ..telemetry.attribution import Attributed, Owner, attribute
 from ..telemetry.history import Series
 from ..telemetry.history_files import HistoryFiles
 from ..telemetry.processes import ProcessReader
-from ..telemetry.sampler import Sampler, Snapshot, Watch
+from ..telemetry.sampler import Pace, Sampler, Snapshot, Watch
 
 #: a restart of the server loses at most so much of the history, in seconds
 SAVE_EVERY_S = 30.0
@@ -66,6 +66,7 @@ class SiteTelemetry:
         self._sessions = sessions
         self._subscribers: list[Callable[[TelemetrySnapshot], None]] = []
         self._session_watch: Watch | None = None
+        self._session_pace: Pace | None = None
         self._loop = asyncio.get_running_loop()
         self._stop = sampler.subscribe(self._hop)
 
@@ -103,13 +104,16 @@ class SiteTelemetry:
         """The processes on all devices at the newest reading, and whose they are."""
         return self._attributed
 
-    def watch_sessions(self, active: bool) -> None:
-        """While sessions are active their use is read, at a slower pace, though nobody looks."""
-        if active and self._session_watch is None:
-            self._session_watch = self._sampler.watch("session")
-        elif not active and self._session_watch is not None:
-            self._session_watch.close()
-            self._session_watch = None
+    def watch_sessions(self, active: bool, wanted: bool = False) -> None:
+        """While sessions are active their use is read though nobody looks: at a slower pace, and each second while
+        what they hold is ``wanted`` by somebody, who waits for one of them to be idle."""
+        pace: Pace | None = None if not active else "look" if wanted else "session"
+        if pace == self._session_pace:
+            return
+        before, self._session_pace = self._session_watch, pace
+        self._session_watch = self._sampler.watch(pace) if pace is not None else None
+        if before is not None:
+            before.close()
 
     async def close(self) -> None:
         self.watch_sessions(False)
