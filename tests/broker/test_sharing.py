@@ -430,6 +430,23 @@ def test_a_cell_that_comes_while_it_is_put_aside_is_not_forgotten() -> None:
     assert desk[alice].busy
 
 
+def test_a_cell_that_is_interrupted_while_it_waits_gives_up_its_place() -> None:
+    desk = Desk(ENFORCE)
+    alice, bob = two_held(desk)
+    desk.pass_time(100)
+    carol = desk.get(user="carol")
+    desk.work(carol)
+    desk.work(bob)
+    desk.send(ev.ActivityReported(alice, True))
+    assert order(desk) == ["alice"]
+    desk.send(ev.ActivityReported(alice, False))
+    assert order(desk) == []
+    assert desk[alice].state is SessionState.PAUSED
+    desk.work(carol, busy=False)
+    desk.pass_time(600)
+    assert desk[carol].state is SessionState.ACTIVE, "nobody waits"
+
+
 def test_bringing_back_is_tried_again_and_then_given_up() -> None:
     desk = Desk(ENFORCE)
     alice, _bob = two_held(desk)

@@ -373,9 +373,10 @@ class Broker:
         session = self.state.sessions.get(event.session_id)
         if session is None or session.state not in HOLDING:
             return []
-        if session.pause is not None and event.busy and not session.busy:
+        if session.pause is not None and not session.busy:
             # Behind a closed gate nothing begins to run: a kernel that is busy there has a cell that waits.
-            return pausing.want(self.state, session, now)
+            turn = pausing.want if event.busy else pausing.want_no_more
+            return turn(self.state, session, now)
         if session.busy != event.busy:
             self.state.put_session(self._with_activity(session, event.busy, now))
         return []

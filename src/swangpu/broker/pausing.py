@@ -15,7 +15,18 @@ from .lifecycle import begin_end, busy_seconds, capped, let_go, notify, settle_a
 from .queue import Grant
 from .state import BrokerState
 
-__all__ = ["begin", "failed", "methods_of", "regrant", "resumed", "resumed_not", "retry", "saved", "want"]
+__all__ = [
+    "begin",
+    "failed",
+    "methods_of",
+    "regrant",
+    "resumed",
+    "resumed_not",
+    "retry",
+    "saved",
+    "want",
+    "want_no_more",
+]
 
 #: so often it is tried to bring a session back before it is given up
 ATTEMPTS = 3
@@ -87,6 +98,18 @@ def want(state: BrokerState, session: Session, now: float) -> list[Command]:
         state.put_session(replace(session, pause=pause))
         return [ResumeWork(session.id)]
     state.put_session(replace(session, pause=replace(pause, phase=PausePhase.WANTED, wanted_at=wanted_at)))
+    return []
+
+
+def want_no_more(state: BrokerState, session: Session, now: float) -> list[Command]:
+    """The cell that waited was interrupted: its place in the queue is somebody else's."""
+    pause = session.pause
+    if pause is None or session.state is not SessionState.PAUSED or pause.wanted_at is None:
+        return []
+    if pause.phase is PausePhase.WANTED:
+        pause = replace(pause, phase=PausePhase.SAVED)
+    if pause.phase in (PausePhase.SAVING, PausePhase.SAVED):
+        state.put_session(replace(session, pause=replace(pause, wanted_at=None)))
     return []
 
 
