@@ -477,3 +477,35 @@ def test_what_is_not_answered_is_said_again() -> None:
     desk.broker.handle = watch  # type: ignore[method-assign]
     desk.pass_time(121)
     assert [c.session_id for c in said if isinstance(c, cmd.PauseWork)] == [alice]
+
+
+def test_a_cell_that_was_why_it_could_not_be_put_aside_counts_as_running() -> None:
+    desk = Desk(ENFORCE)
+    alice, _ = saving(desk)
+    desk.send(ev.ActivityReported(alice, True))
+    desk.send(ev.PauseFailed(alice, "kernel_busy", "A cell runs."))
+    assert desk[alice].state is SessionState.ACTIVE
+    assert desk[alice].busy
+    desk.pass_time(600)
+    assert desk[alice].state is SessionState.ACTIVE, "and is not asked again while it does"
+
+
+def test_a_session_on_a_slice_comes_back_to_that_very_slice() -> None:
+    desk = Desk(ENFORCE)
+    slices = [desk.get("a100-40gb/1g.5gb", user=f"u{n}") for n in range(3)]
+    for one in slices:
+        desk.work(one)
+        desk.work(one, busy=False)
+    desk.pass_time(61)
+    first = desk[slices[0]].shares
+    newcomer = desk.get("a100-40gb/1g.5gb", user="carol")
+    desk.work(newcomer)
+    assert desk[slices[0]].state is SessionState.PAUSED
+    desk.send(ev.Released(slices[1], undoable=False))
+    desk.send(ev.ActivityReported(slices[0], True))
+    pause = desk[slices[0]].pause
+    assert pause is not None
+    assert pause.phase is PausePhase.WANTED, "another slice of the same GPU is free, but no use to it"
+    desk.send(ev.Released(newcomer, undoable=False))
+    assert desk[slices[0]].state is SessionState.ACTIVE
+    assert desk[slices[0]].shares == first

@@ -52,7 +52,9 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
     if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.SAVING:
         return []
     phase = PausePhase.SAVED if pause.wanted_at is None else PausePhase.WANTED
-    device = session.shares[0].device_uuid if event.same_device and session.shares else None
+    first = session.shares[0] if event.same_device and session.shares else None
+    # a process that has begun to use one MIG device can't go on with another one, though it be on the same GPU
+    device = (first.mig_uuid or first.device_uuid) if first is not None else None
     done = replace(
         pause, phase=phase, method=event.method, saved_bytes=event.saved_bytes, device_uuid=device, sent_at=None
     )
@@ -74,6 +76,9 @@ def failed(state: BrokerState, session: Session, event: ev.PauseFailed, now: flo
         return _lost(state, session, event.code, event.text, now)
     again_at = now + state.policy.pause_retry_s
     active = replace(session, state=SessionState.ACTIVE, pause=None, pause_again_at=again_at)
+    if pause.wanted_at is not None and not active.busy:
+        # the cell that waited, or was why it could not be put aside, runs now
+        active = replace(active, busy=True, busy_from=now, idle_since=None)
     state.put_session(active)
     if pause.why != "owner":
         return []

@@ -178,7 +178,7 @@ def place(
         closed = closed | reserved_from(state, session, option.pool, now)
     free = free_shares(state, inventory, option.flavor.name, barred=closed, ignoring=ignoring)
     if session.pause is not None and session.pause.device_uuid is not None:
-        free = [s for s in free if s.device_uuid == session.pause.device_uuid]
+        free = [s for s in free if session.pause.device_uuid in (s.device_uuid, s.mig_uuid)]
     if len(free) < session.request.count:
         return None
     on_device = (
@@ -248,7 +248,7 @@ def _bar(state: BrokerState, session: Session, option: Candidate) -> set[str]:
     index = state.index.pools[option.pool]
     wanted = index.by_flavor.get(option.flavor.name, [])
     if session.pause is not None and session.pause.device_uuid is not None:
-        wanted = [s for s in wanted if s.device_uuid == session.pause.device_uuid]
+        wanted = [s for s in wanted if session.pause.device_uuid in (s.device_uuid, s.mig_uuid)]
     devices = dict.fromkeys(s.device_uuid for s in wanted)
     by_device: dict[str, list[Share]] = {}
     for share in wanted:

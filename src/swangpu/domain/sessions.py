@@ -124,7 +124,7 @@ class Pause:
     why : str
         ``"idle"`` (somebody waits for what it held), ``"owner"``, or ``"quota"`` (what was lent is wanted back).
     device_uuid : str or None
-        The device that it has to come back to; None where any will do.
+        The device, or the MIG device, that it has to come back to; None where any will do.
     wanted_at : float or None
         Since when a cell waits for the GPU.
     sent_at : float or None
