@@ -36,7 +36,9 @@ export async function newNotebook(page: IJupyterLabPageFixture, folder: string, 
 }
 
 /** Keeps the simulated GPU of a kernel busy for a while. */
-export const COMPUTE = 'import time\nend = time.monotonic() + 25\nwhile time.monotonic() < end:\n    sum(range(10_000))';
+export const compute = (seconds: number): string =>
+  `import time\nend = time.monotonic() + ${seconds}\nwhile time.monotonic() < end:\n    sum(range(10_000))`;
+export const COMPUTE = compute(25);
 
 /** Start a cell and do not wait for it. */
 export async function start(page: IJupyterLabPageFixture, code: string): Promise<void> {
@@ -131,6 +133,15 @@ export class Rest {
 
   async release(id: string): Promise<void> {
     await this.call('DELETE', `sessions/${id}`);
+  }
+
+  /** Stop the running cell of a notebook, as the button in its toolbar does. */
+  async interrupt(name: string): Promise<void> {
+    const [kernel] = (await this.sessions()).find(s => s.path?.endsWith(name))?.kernel_ids ?? [];
+    const answer = await this.request.post(`${baseURL}/api/kernels/${kernel}/interrupt`, {
+      headers: { Authorization: `token ${token}` }
+    });
+    expect(answer.ok(), await answer.text()).toBe(true);
   }
 
   async releaseAll(): Promise<void> {

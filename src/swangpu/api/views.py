@@ -323,6 +323,9 @@ def _actions(session: Session, now: float) -> list[str]:
     at_maximum = session.lease_until is not None and session.lease_until >= (session.lease_max_until or 0.0) - 1.0
     if "extend" in out and at_maximum:
         out.remove("extend")
+    if "resume" in out and session.pause is not None and session.pause.phase is not PausePhase.SAVED:
+        # it is on its way already
+        out.remove("resume")
     if "detach" in out and not session.kernel_ids:
         out.remove("detach")
     return out
