@@ -9,6 +9,7 @@ import pytest
 from behind_agent import Attached
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
+from suspend.sim import cuda  # noqa: F401
 from swangpu.kernels.bindings import BINDINGS
 from swangpu.kernels.provisioner import PROVISIONER_NAME
 
