@@ -103,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_idle_report(reports)
 
     doctor = commands.add_parser("doctor", help="look at this installation and say what to do", allow_abbrev=False)
+    doctor.add_argument(
+        "--suspend-test",
+        action="store_true",
+        help="suspend and resume a process of its own on the GPUs here, and switch suspending on where that works",
+    )
     _add_json(doctor)
     return parser
 

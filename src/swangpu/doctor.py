@@ -39,7 +39,18 @@ class Finding:
 def examine() -> list[Finding]:
     """Make all checks."""
     found: list[Finding] = []
-    checks = (_driver, _mps, _extension, _labextension, _provisioner, _environment, _configuration, _ledger, _servers)
+    checks = (
+        _driver,
+        _mps,
+        _suspend,
+        _extension,
+        _labextension,
+        _provisioner,
+        _environment,
+        _configuration,
+        _ledger,
+        _servers,
+    )
     for check in checks:
         try:
             found += check()
@@ -99,6 +110,12 @@ def _mps() -> Iterator[Finding]:
         yield Finding("mps", "ok", "MPS", "its daemon runs for you")
     else:
         yield Finding("mps", "info", "MPS", state.text or "not running", state.hint)
+
+
+def _suspend() -> Iterator[Finding]:
+    from .suspend_test import suspend_findings
+
+    yield from suspend_findings()
 
 
 def _extension() -> Iterator[Finding]:

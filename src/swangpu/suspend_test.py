@@ -1,0 +1,75 @@
+"""``swangpu doctor --suspend-test``: whether GPU state of processes can be suspended on this machine, by trying it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+from .doctor import Finding
+from .kernel_side import words
+from .kernels import checkpoint_machine, checkpoint_record, checkpoint_trial
+from .kernels.checkpoint import DeviceReading, DeviceView, Held
+from .kernels.checkpoint_machine import DeviceFacts
+from .telemetry.nvml import NvmlDriver
+
+__all__ = ["NvmlView", "examine_by_trying", "suspend_findings"]
+
+_TITLES = {"suspend": "Suspend", "remap": "Resume on another device"}
+
+
+class NvmlView:
+    """The driver as NVML tells of it. Its calls may block."""
+
+    def __init__(self, driver: NvmlDriver) -> None:
+        self._driver = driver
+
+    def read(self) -> DeviceReading:
+        status = self._driver.open()
+        if not status.ok:
+            return DeviceReading()
+        facts = []
+        for device in self._driver.devices():
+            if device.lost_reason:
+                continue
+            used = self._driver.sample(device.uuid)[0].memory_used_bytes
+            free = None if used is None else max(0, device.memory_bytes - used)
+            facts.append(DeviceFacts(device.uuid, device.name, device.mig_enabled, used, free))
+        return DeviceReading(status.driver_version or "", tuple(facts))
+
+    def held_by(self, pids: Collection[int]) -> Sequence[Held] | None:
+        held = []
+        for device in self._driver.devices():
+            processes = self._driver.sample(device.uuid)[0].processes
+            if processes is None:
+                return None
+            held += [Held(one.pid, device.uuid, one.memory_bytes) for one in processes if one.pid in pids]
+        return held
+
+
+def examine_by_trying(view: DeviceView | None = None) -> list[Finding]:
+    """Suspend and resume a process on each model of device, record what has passed, and say what was found."""
+    driver = NvmlDriver()
+    try:
+        steps = asyncio.run(checkpoint_trial.suspend_test(view or NvmlView(driver)))
+    finally:
+        driver.close()
+    found = [Finding(one.check, one.status, _TITLES[one.check], words.clean(one.text), one.hint) for one in steps]
+    if any(one.status == "ok" for one in found):
+        found += [Finding("suspend", "info", "Limits", text) for text in checkpoint_machine.LIMITS]
+    return found
+
+
+def suspend_findings() -> list[Finding]:
+    """Whether suspending is on, without trying anything."""
+    driver = NvmlDriver()
+    try:
+        reading = NvmlView(driver).read()
+    finally:
+        driver.close()
+    machine = checkpoint_machine.look("", reading.driver_version)
+    passed = checkpoint_record.read(checkpoint_record.record_path())
+    able = checkpoint_machine.judge(machine, reading.devices, passed)
+    if not able.suspend.able:
+        return [Finding("suspend", "info", "Suspend", able.suspend.text, able.suspend.hint)]
+    other = "also on another device" if able.remap.able else f"on its own device. {able.remap.text}"
+    return [Finding("suspend", "ok", "Suspend", f"on; a kernel resumes {other}")]
