@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Sequence
 
 from .doctor import Finding
@@ -48,6 +49,8 @@ class NvmlView:
 
 def examine_by_trying(view: DeviceView | None = None) -> list[Finding]:
     """Suspend and resume a process on each model of device, record what has passed, and say what was found."""
+    # what is logged is said in the findings
+    logging.getLogger("swangpu").addHandler(logging.NullHandler())
     driver = NvmlDriver()
     try:
         steps = asyncio.run(checkpoint_trial.suspend_test(view or NvmlView(driver)))

@@ -420,5 +420,5 @@ def test_every_outcome_has_a_sentence(code: str, why: str) -> None:
 
 
 def test_every_reason_of_the_program_has_words() -> None:
-    codes = {code for _, code in checkpoint_program._FAILURES} | {"not_started", "killed"}
+    codes = {code for _, code in checkpoint_program._FAILURES} | {"not_started", "killed", "failed"}
     assert codes <= set(_WHY)

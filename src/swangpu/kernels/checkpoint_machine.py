@@ -15,6 +15,7 @@ from .checkpoint_record import Passed
 
 __all__ = [
     "LIMITS",
+    "RIGHT_HINT",
     "Capabilities",
     "Capability",
     "DeviceFacts",
@@ -176,7 +177,7 @@ def _first_obstacle(
         return Capability(True)
     if passed is None or not here(passed, machine):
         if not machine.may_trace:
-            return _no("no_ptrace_right", _no_right(machine), _RIGHT_HINT)
+            return _no("no_ptrace_right", _no_right(machine), RIGHT_HINT)
         return _not_tested(passed)
     if not any(device.model in passed.remaps for device in devices if not device.mig):
         return _not_tested(None)
@@ -221,7 +222,8 @@ def _not_tested(passed: Passed | None) -> Capability:
     return _no("not_tested", text, "Run `swangpu doctor --suspend-test`.")
 
 
-_RIGHT_HINT = "Set the sysctl kernel.yama.ptrace_scope to 0, or give the server the capability CAP_SYS_PTRACE."
+#: what helps where the system does not let us act on other processes
+RIGHT_HINT = "Set the sysctl kernel.yama.ptrace_scope to 0, or give the server the capability CAP_SYS_PTRACE."
 
 
 def _no_right(machine: Machine) -> str:

@@ -74,7 +74,7 @@ class Outcome:
 _RESTART = "Restart the kernel; save before what it still has, if it answers. What was only on the GPU is lost."
 _SAVED = "Its variables are kept in host memory, and it can be tried again."
 
-#: what is said of a phase that failed, by the program's reason; "" is for all others
+#: what is said of a phase that failed, by the program's reason
 _WHY = {
     "time_is_up": "it took too long",
     "out_of_memory": "there was not enough memory",
@@ -87,7 +87,7 @@ _WHY = {
     "no_cuda_there": "CUDA does not answer",
     "not_started": "the program could not be started",
     "killed": "the program was ended in the middle of it",
-    "": "the program says no more than that it failed",
+    "failed": "the program says no more than that it failed",
 }
 
 #: sentence and hint of each code; the phases' are made below
@@ -172,7 +172,7 @@ def outcome(
         name: words.memory(float(value)) if isinstance(value, int) and name in ("bytes", "free") else value
         for name, value in params.items()
     }
-    reason = _WHY.get(why, why or _WHY[""])
+    reason = _WHY.get(why or "failed", why)
     return Outcome(
         kind,
         code,

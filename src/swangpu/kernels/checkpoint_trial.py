@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import checkpoint_machine, checkpoint_record
-from .checkpoint import Checkpointer, DeviceReading, DeviceView, Held, Limits
+from .checkpoint import Checkpointer, DeviceReading, DeviceView, Held, Limits, Outcome
 from .checkpoint_machine import DeviceFacts, Machine
 from .checkpoint_record import Passed
 
@@ -212,7 +212,7 @@ class _Trial:
         before_there = await _free_on(other) if other else 0
         out = await self._checkpointer.suspend([subject.pid])
         if out.kind != "suspended":
-            return Step(check, "problem", f"{name}: {_told(out.text, out.said)}", out.hint)
+            return Step(check, "problem", f"{name}: {_told(out)}", _helps(out))
         freed = await _free_on(self._device) - before
         if freed < FREED * self._size:
             return Step(check, "problem", f"{name}: GPU memory was not free while the process was suspended.", _OTHERS)
@@ -220,7 +220,7 @@ class _Trial:
         back = await self._checkpointer.resume([subject.pid], moves, saved=held)
         if back.kind != "resumed":
             status: Status = "info" if back.kind == "still_suspended" and other else "problem"
-            return Step(check, status, f"{name}: {_told(back.text, back.said)}", back.hint)
+            return Step(check, status, f"{name}: {_told(back)}", _helps(back))
         if not (await subject.ask("compare")).get("same"):
             return Step(check, "problem", f"{name}: what came back to the GPU is not what was saved.", _HINT)
         if other and before_there - await _free_on(other) < FREED * self._size:
@@ -245,5 +245,14 @@ _HINT = "Leave suspending off on this machine."
 _OTHERS = "If others use this GPU, try again when nobody does; else leave suspending off on this machine."
 
 
-def _told(text: str, said: str) -> str:
-    return f"{text} The program says: {said}" if said else text
+def _told(out: Outcome) -> str:
+    return f"{out.text} The program says: {out.said}" if out.said else out.text
+
+
+def _helps(out: Outcome) -> str:
+    """What helps an operator; the outcome's own hint is for somebody whose kernel it was."""
+    if out.phase == "restore":
+        return "Switch the driver's persistence mode on (nvidia-smi -pm 1) and try again."
+    if out.params.get("why") == "no_permission":
+        return checkpoint_machine.RIGHT_HINT
+    return out.hint if out.code.startswith("no_room") else _HINT
