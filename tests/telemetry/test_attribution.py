@@ -76,6 +76,22 @@ def test_a_process_that_has_just_ended_is_nobodys() -> None:
     assert (said.owner, said.facts) == (None, None)
 
 
+def test_a_process_id_that_was_given_to_another_process_is_nobodys() -> None:
+    began = Owner("s1", "fit", started_at=1000.0)
+    kernel = process(20, 10, started_at=1000.4)  # the clock was set meanwhile
+    (said,) = found([SERVER, kernel, process(21, 20)], {20: began}, G0=[21])
+    assert (said.owner, said.how) == (FIT, "tree")
+    stranger = process(20, 10, started_at=5000.0)
+    said_of = found([SERVER, stranger, process(21, 20), process(50, 1, kernel_id="fit")], {20: began}, G0=[20, 21, 50])
+    assert [a.owner for a in said_of] == [None, None, None]
+
+
+def test_an_id_that_is_no_programs_stands_for_nobody() -> None:
+    facts = [process(1, 0), SERVER, KERNEL, process(99, 1)]
+    said = found(facts, {0: GAN, 1: GAN, 20: FIT}, G0=[0, 1, 20, 99])
+    assert [(a.use.pid, a.owner) for a in said] == [(0, None), (1, None), (20, FIT), (99, None)]
+
+
 @given(st.dictionaries(st.integers(2, 30), st.integers(0, 30), max_size=25), st.sets(st.integers(2, 30), max_size=4))
 def test_every_process_comes_once_and_loops_end(parents: dict[int, int], kernels: set[int]) -> None:
     facts = [ProcessFacts(pid, parent) for pid, parent in parents.items()]

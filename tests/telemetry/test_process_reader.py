@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import pytest
 
-from swangpu.telemetry.processes import BELIEVED_S, MAX_STUCK, ProcessReader
+from swangpu.telemetry.processes import BELIEVED_S, MAX_STUCK, ProcessReader, started_at
 
 
 class Machine:
@@ -85,3 +86,19 @@ def test_a_process_that_has_ended_is_none() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     assert ProcessReader(lambda: 0.0).facts(child.pid) is None
+    assert started_at(child.pid) is None
+
+
+def test_two_processes_are_told_apart_by_when_they_began(processes: list[int]) -> None:
+    before = time.time()
+    found = ProcessReader(lambda: 0.0).facts(processes[0])
+    assert found is not None
+    assert found.started_at is not None
+    assert abs(found.started_at - before) < 60
+    assert started_at(processes[0]) == found.started_at
+
+
+@pytest.mark.parametrize("pid", [0, -1])
+def test_no_process_has_such_an_id(pid: int) -> None:
+    assert ProcessReader(lambda: 0.0).facts(pid) is None
+    assert started_at(pid) is None

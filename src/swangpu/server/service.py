@@ -92,6 +92,8 @@ class Service:
         #: replaced as a whole, never changed: it is read on other threads
         self._pids: Mapping[str, frozenset[int]] = {}
         self._owners: Mapping[int, Owner] = {}
+        #: when the process began that stands for a session's kernel or command, since we know of it
+        self._started: dict[tuple[int, str, str | None], float | None] = {}
         self._watch: ShareWatch | None = None
         self._telling: set[asyncio.Future[None]] = set()
 
@@ -321,9 +323,13 @@ class Service:
     def _owning(self, pids: Mapping[str, Iterable[int]]) -> dict[int, Owner]:
         """The processes that stand for kernels and commands, with their sessions."""
         from ..telemetry.attribution import Owner
+        from ..telemetry.processes import started_at
 
         kernels = {k.pid: k.kernel_id for k in self.kernels.kernels() if k.session_id is not None}
-        return {pid: Owner(session_id, kernels.get(pid)) for session_id, found in pids.items() for pid in found}
+        keys = [(pid, session_id, kernels.get(pid)) for session_id, found in pids.items() for pid in found]
+        before = self._started
+        self._started = {key: before[key] if key in before else started_at(key[0]) for key in keys}
+        return {key[0]: Owner(key[1], key[2], started) for key, started in self._started.items()}
 
     def _bind_simulated(self, pids: dict[str, list[int]]) -> None:
         """Tell the simulated driver which processes compute where; a real one sees that itself."""

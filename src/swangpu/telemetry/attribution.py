@@ -8,7 +8,7 @@ kernel's. What is left holds no session.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..domain.telemetry import DeviceInfo, ProcessUse, Sample
@@ -18,6 +18,10 @@ __all__ = ["Attributed", "Owner", "ProcessFacts", "attribute"]
 How = Literal["tree", "environment", "cgroup"]
 #: a chain of parents that is longer is taken for a loop
 LONGEST_CHAIN = 256
+#: everything descends from process 1, and 0 is the kernel's own: neither stands for anybody
+LOWEST_PID = 2
+#: starts that are further apart, in seconds, are those of two processes: a clock that is set moves what is told of one
+START_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class ProcessFacts:
         Of the environment that it was started with.
     cgroup : str or None
         Its control group's path.
+    started_at : float or None
+        Unix seconds.
     """
 
     pid: int
@@ -39,14 +45,19 @@ class ProcessFacts:
     session_id: str | None = None
     kernel_id: str | None = None
     cgroup: str | None = None
+    started_at: float | None = None
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The session, and in it the kernel, that a process computes for."""
+    """The session, and in it the kernel, that a process computes for.
+
+    ``started_at``: when the process that stands for it began (Unix seconds). Its id can be given to another one.
+    """
 
     session_id: str
     kernel_id: str | None = None
+    started_at: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -77,12 +88,23 @@ def attribute(
     facts_of : callable
         What is known of a process, or None when it has ended or can't be seen.
     """
+    owners = {pid: owner for pid, owner in owners.items() if _stands(pid, owner, facts_of)}
     groups = _own_groups(owners, facts_of)
     out = []
     for device_uuid, use in _uses(devices, samples):
         owner, how = _owner(use.pid, owners, facts_of, groups)
         out.append(Attributed(device_uuid, use, owner, how, facts_of(use.pid)))
     return tuple(out)
+
+
+def _stands(pid: int, owner: Owner, facts_of: Callable[[int], ProcessFacts | None]) -> bool:
+    """Whether a process id is still that of the process that stands for an owner."""
+    if pid < LOWEST_PID:
+        return False
+    facts = facts_of(pid) if owner.started_at is not None else None
+    if owner.started_at is None or facts is None or facts.started_at is None:
+        return True
+    return abs(facts.started_at - owner.started_at) <= START_S
 
 
 def _uses(devices: Mapping[str, DeviceInfo], samples: Mapping[str, Sample]) -> Iterator[tuple[str, ProcessUse]]:

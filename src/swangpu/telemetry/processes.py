@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from .attribution import ProcessFacts
 
-__all__ = ["ProcessReader"]
+__all__ = ["ProcessReader", "started_at"]
 
 #: how long something is believed, in seconds: a process id can be given to another process
 BELIEVED_S = 10.0
@@ -61,6 +61,8 @@ class ProcessReader:
     def _read(self, pid: int) -> ProcessFacts | None:
         import psutil
 
+        if pid <= 0:  # nobody's, though some systems have a process of that id
+            return None
         try:
             process = psutil.Process(pid)
             with process.oneshot():
@@ -80,6 +82,7 @@ class ProcessReader:
             environment.get("SWANGPU_SESSION_ID"),
             environment.get("SWANGPU_KERNEL_ID"),
             _cgroup(pid),
+            started,
         )
 
     def _ask(self, pid: int, started: float) -> _Begun:
@@ -101,6 +104,16 @@ class ProcessReader:
         except queue.Empty:
             self._stuck.append(thread)
         return self._begun.get((pid, started), _NOTHING)
+
+
+def started_at(pid: int) -> float | None:
+    """When a process began, in Unix seconds; None when there is none, or it can't be seen."""
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time()) if pid > 0 else None
+    except (psutil.Error, ValueError, OverflowError):
+        return None
 
 
 def _keep(known: dict[K, V], key: K, value: V) -> None:
