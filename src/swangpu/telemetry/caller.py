@@ -68,8 +68,9 @@ class _Lookout:
     calls are made.
     """
 
-    def __init__(self, clock: Clock, hang_s: float, hung: Callable[[_Call], object]) -> None:
+    def __init__(self, clock: Clock, hang_s: float, hung: Callable[[_Call], object], name: str) -> None:
         self._clock = clock
+        self._name = name
         self._hang_s = hang_s
         self._hung = hung
         self._wake = threading.Condition()
@@ -85,7 +86,7 @@ class _Lookout:
         self.busy = True
         if not self._started:
             self._started = True
-            threading.Thread(target=self._run, name="swangpu-lookout", daemon=True).start()
+            threading.Thread(target=self._run, name=f"{self._name}-lookout", daemon=True).start()
         elif self._parked:
             with self._wake:
                 self._wake.notify()
@@ -146,16 +147,25 @@ class Caller:
         Shortest and longest pause, in seconds, before a silent subject is asked again.
     left_behind : callable
         Quick, and may be called on any thread.
+    name : str
+        How the names of its threads begin.
     """
 
     def __init__(
-        self, clock: Clock, *, hang_s: float, retry_s: tuple[float, float], left_behind: Callable[[], object]
+        self,
+        clock: Clock,
+        *,
+        hang_s: float,
+        retry_s: tuple[float, float],
+        left_behind: Callable[[], object],
+        name: str = "swangpu",
     ) -> None:
         self._clock = clock
         self._hang_s = hang_s
         self._retry_s = retry_s
         self._left_behind = left_behind
-        self._lookout = _Lookout(clock, hang_s, self._give_up)
+        self._name = name
+        self._lookout = _Lookout(clock, hang_s, self._give_up, name)
         self._silent: dict[str, _Silence] = {}
         self._hangs = 0
         #: guards whether a call has come back or is given up
@@ -285,5 +295,5 @@ class Caller:
             call.run()
             call.late = self._clock.monotonic() > call.begun + self._hang_s
 
-        threading.Thread(target=run, name="swangpu-probe", daemon=True).start()
+        threading.Thread(target=run, name=f"{self._name}-probe", daemon=True).start()
         return call

@@ -117,6 +117,10 @@ class Sampler:
     retry_s : tuple of float
         Shortest and longest pause, in seconds, before a silent device is probed again.
     history : History, optional
+    name : str
+        How the names of its threads begin.
+    silent : DriverStatus
+        What is said where the driver itself does not come back.
     """
 
     def __init__(
@@ -130,13 +134,17 @@ class Sampler:
         hang_s: float = 3.0,
         retry_s: tuple[float, float] = (5.0, 300.0),
         history: History | None = None,
+        name: str = "swangpu",
+        silent: DriverStatus = _SILENT,
     ) -> None:
         self.history = history if history is not None else History()
         self._driver = driver
         self._clock = clock
         self._interval_s: dict[Pace, float] = {"look": look_interval_s, "session": session_interval_s}
         self._list_interval_s = list_interval_s
-        self._caller = Caller(clock, hang_s=hang_s, retry_s=retry_s, left_behind=self._succeed)
+        self._name = name
+        self._silent = silent
+        self._caller = Caller(clock, hang_s=hang_s, retry_s=retry_s, left_behind=self._succeed, name=name)
         self._snapshot = Snapshot(simulated=driver.simulated)
         self._watching: dict[Pace, int] = {"look": 0, "session": 0}
         self._waiting: list[Future[Snapshot]] = []
@@ -219,7 +227,9 @@ class Sampler:
 
     def _appoint(self, *, again: bool) -> None:
         """Called with the lock held."""
-        self._conductor = threading.Thread(target=self._conduct, args=(again,), name="swangpu-sampler", daemon=True)
+        self._conductor = threading.Thread(
+            target=self._conduct, args=(again,), name=f"{self._name}-sampler", daemon=True
+        )
         self._conductor.start()
 
     def _succeed(self) -> None:
@@ -370,14 +380,13 @@ class Sampler:
         try:
             self._listed = self._caller.ask(_LIST, self._driver.devices)
         except NotAnswered:
-            return status if self._listed else _SILENT
+            return status if self._listed else self._silent
         self._listed_at, self._list_due = now, False
         return status
 
-    @staticmethod
-    def _status(said: DriverStatus | Exception) -> DriverStatus:
+    def _status(self, said: DriverStatus | Exception) -> DriverStatus:
         if isinstance(said, NotAnswered):
-            return _SILENT
+            return self._silent
         if isinstance(said, Exception):
             raise said
         return said
