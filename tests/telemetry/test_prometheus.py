@@ -49,6 +49,7 @@ SNAPSHOT = Snapshot(
     },
     as_of=100.0,
     number=3,
+    calls=7,
 )
 SLICE = ("local", "a100-40gb/1g.5gb")
 COUNTS = SiteCounts(
@@ -198,7 +199,11 @@ def test_a_lost_device_is_down_and_a_silent_sampler_knows_nothing() -> None:
 
 def test_what_is_old_is_left_out_and_its_age_is_told() -> None:
     found = samples(counts=None, now=100.0 + STALE_S + 1)
-    assert found == {"swan_gpu_reading_age_seconds": STALE_S + 1, "swan_gpu_readings_total": 3}
+    assert found == {
+        "swan_gpu_reading_age_seconds": STALE_S + 1,
+        "swan_gpu_readings_total": 3,
+        "swan_gpu_driver_calls_total": 7,
+    }
 
 
 def test_nobody_waits_is_not_a_wait_of_zero() -> None:

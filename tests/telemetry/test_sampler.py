@@ -104,6 +104,7 @@ def test_readings_come_while_somebody_looks_and_stop_after(made: Callable[..., S
     assert driver.calls == calls
     assert len(driver.threads) == 1
     last = got[-1]
+    assert last.calls == calls.total() - calls["open"]
     assert last.simulated
     assert last.status.ok
     assert sorted(last.samples) == ["GPU-0", "GPU-1"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -168,6 +169,8 @@ class Caller:
         self._lookout = _Lookout(clock, hang_s, self._give_up, name)
         self._silent: dict[str, _Silence] = {}
         self._hangs = 0
+        #: calls made so far, by subject; counted on the thread that makes them
+        self.made: Counter[str] = Counter()
         #: guards whether a call has come back or is given up
         self._lock = threading.Lock()
 
@@ -228,6 +231,7 @@ class Caller:
 
     def _make(self, subject: str, function: Callable[[], T]) -> T:
         lookout = self._lookout
+        self.made[subject] += 1
         call = lookout.call = _Call(subject, function, self._clock.monotonic())
         call.run()
         with self._lock:
@@ -288,6 +292,7 @@ class Caller:
 
     def _aside(self, subject: str, function: Callable[[], Any]) -> _Call:
         """Make a call on a thread of its own, which nobody waits for."""
+        self.made[subject] += 1
         call = _Call(subject, function, self._clock.monotonic())
         call.late = True  # until it is known not to be
 

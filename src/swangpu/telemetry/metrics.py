@@ -93,6 +93,13 @@ METRICS = (
     Metric("swan_gpu_reading_age_seconds", "gauge", (), "seconds", "Time since the driver was read."),
     Metric("swan_gpu_readings_total", "counter", (), "readings", "Readings of the driver."),
     Metric(
+        "swan_gpu_driver_calls_total",
+        "counter",
+        (),
+        "calls",
+        "How often the driver was asked for its list of devices, or for the values of one.",
+    ),
+    Metric(
         "swan_gpu_sampler_cpu_seconds_total",
         "counter",
         (),

@@ -142,6 +142,7 @@ def families(
     if snapshot is not None and snapshot.number > 0:
         page["swan_gpu_reading_age_seconds"].add_metric((), max(0.0, now - snapshot.as_of))
         page["swan_gpu_readings_total"].add_metric((), snapshot.number)
+        page["swan_gpu_driver_calls_total"].add_metric((), snapshot.calls)
         if now - snapshot.as_of <= STALE_S:
             _add_readings(page, snapshot)
     if counts is not None:

@@ -70,6 +70,8 @@ class Snapshot:
         UUIDs of devices that do not answer in time, and since when (Unix seconds).
     number : int
         Counts readings.
+    calls : int
+        How often the driver was asked so far: for its list of devices, or for one of them.
     """
 
     status: DriverStatus = _NOT_YET
@@ -79,6 +81,7 @@ class Snapshot:
     silent_since: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     number: int = 0
     simulated: bool = False
+    calls: int = 0
 
 
 class Watch:
@@ -362,6 +365,8 @@ class Sampler:
             silent_since=MappingProxyType({u: t for u, t in self._caller.silent_since().items() if u in devices}),
             number=self._snapshot.number + 1,
             simulated=self._driver.simulated,
+            # whether it can be used is known without asking it
+            calls=sum(count for subject, count in self._caller.made.items() if subject != _OPEN),
         )
 
     def _list(self, status: DriverStatus) -> DriverStatus:
