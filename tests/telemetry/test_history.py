@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swangpu.telemetry.history import BLOCK_S, HOLD_S, History
+from swangpu.telemetry.history import BLOCK_S, HOLD_S, Block, History
 from swangpu.telemetry.history_files import HistoryFiles
 
 MIB = 2**20
@@ -194,6 +194,27 @@ def test_only_our_own_old_files_are_removed(tmp_path: Path) -> None:
         (device / name).write_bytes(b"")
     HistoryFiles(tmp_path, lambda: 100 * 3600.0).save(History())
     assert {path.name for path in device.iterdir()} == {"99.hour", "notes.hour", "of mine.new"}
+
+
+def test_what_the_history_has_let_go_of_goes_from_a_bounded_disk_too(tmp_path: Path) -> None:
+    now = 100 * 3600.0
+    history = History(max_bytes=3 * Block.BYTES)
+    files = HistoryFiles(tmp_path, lambda: now, bounded=True)
+    for hour in range(6):
+        at = now - 3600 * (6 - hour)
+        history.add("GPU-0", at, utilization_percent=1.0, memory_used_bytes=None)
+        files._removed_at = float("-inf")
+        files.save(history)
+    assert {path.name for path in tmp_path.glob("*/*")} == {"97.hour", "98.hour", "99.hour"}
+
+
+def test_a_scrape_stands_for_the_time_since_the_one_before_where_that_is_said() -> None:
+    for hold_s, known in ((60, 61), (25, 2)):
+        history = History(hold_s=hold_s)
+        for at in (1000.0, 1060.0):
+            history.add("GPU-0", at, utilization_percent=5.0, memory_used_bytes=None)
+        series = history.series("GPU-0", 990, 1070, 80)
+        assert sum(value is not None for value in series.utilization_percent) == known
 
 
 def test_memory_that_becomes_known_later_is_not_cut_off() -> None:

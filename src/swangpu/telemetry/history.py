@@ -13,8 +13,8 @@ memory used           2       a power of two from 1 MiB on, by the size of the s
 power                 2       0.1 W
 ====================  ======  ===========================================
 
-The largest value of a column means "not known". A day of 8 devices and 8 sessions is 16 subjects x 25 blocks x
-28.8 kB = 11.5 MB.
+The largest value of a column means "not known". Why is kept beside the rows, where it changes. A day of 8 devices and
+8 sessions is 16 subjects x 25 blocks x 28.8 kB = 11.5 MB.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ import math
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+
+from .history_reasons import Missing, Reasons, changes
 
 __all__ = ["BLOCK_S", "Block", "History", "Series"]
 
@@ -42,7 +44,8 @@ MAX_BYTES = 64 * 2**20
 _NONE8, _NONE16 = 0xFF, 0xFFFF
 _UNKNOWN8 = b"\xff"
 _MIB = 1 << 20
-_FIRST_MAGIC = b"SGH1"
+#: of files with reasons behind the rows, and of those before, which had none
+_MAGIC, _FIRST_MAGIC = b"SGH2", b"SGH1"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Series:
         What a mean would hide.
     missing : mapping of str to str
         For each field of which the newest reading was None, why.
+    reasons : tuple of (float, mapping of str to str)
+        From when on (Unix seconds) which fields were None, and why; until the next.
     """
 
     subject: str
@@ -73,6 +78,7 @@ class Series:
     temperature_c_max: tuple[int | None, ...] = ()
     sm_activity_percent: tuple[float | None, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    reasons: tuple[tuple[float, Mapping[str, str]], ...] = ()
 
 
 class Block:
@@ -90,10 +96,14 @@ class Block:
         self.memory_step_bytes = memory_step_bytes
         self.bytes_columns = tuple(bytearray(_UNKNOWN8) * BLOCK_S for _ in range(4))
         self.word_columns = tuple(array("H", [_NONE16]) * BLOCK_S for _ in range(2))
+        self.reasons = Reasons()
         self.dirty = False
 
-    def put(self, first: int, last: int, small: tuple[int, int, int, int], words: tuple[int, int]) -> None:
+    def put(
+        self, first: int, last: int, small: tuple[int, int, int, int], words: tuple[int, int], missing: Missing = ()
+    ) -> None:
         """Write one row into the slots from ``first`` to ``last``, both included."""
+        self.reasons.put(first, last, missing)
         width = last - first + 1
         for narrow, value in zip(self.bytes_columns, small, strict=True):
             if width == 1:
@@ -116,13 +126,16 @@ class Block:
 
     def dump(self) -> bytes:
         """For a file; `load` reads it."""
-        head = _FIRST_MAGIC + self.memory_step_bytes.to_bytes(8, "little")
-        return head + b"".join(bytes(c) for c in self.bytes_columns) + b"".join(_little(c) for c in self.word_columns)
+        head = _MAGIC + self.memory_step_bytes.to_bytes(8, "little")
+        rows = b"".join(bytes(c) for c in self.bytes_columns) + b"".join(_little(c) for c in self.word_columns)
+        return head + rows + self.reasons.dump()
 
     @classmethod
     def load(cls, content: bytes) -> Block | None:
         """None when it is not such a file."""
-        if len(content) != 12 + cls.BYTES or content[:4] != _FIRST_MAGIC:
+        size = 12 + cls.BYTES
+        whole = len(content) == size if content[:4] == _FIRST_MAGIC else content[:4] == _MAGIC and len(content) >= size
+        if not whole:
             return None
         block = cls(max(_MIB, int.from_bytes(content[4:12], "little")))
         at = 12
@@ -132,6 +145,7 @@ class Block:
         for wide in block.word_columns:
             wide[:] = _from_little(content[at : at + 2 * BLOCK_S])
             at += 2 * BLOCK_S
+        block.reasons = Reasons.load(content[size:])
         return block
 
 
@@ -139,7 +153,7 @@ class _Subject:
     def __init__(self) -> None:
         self.blocks: dict[int, Block] = {}
         self.newest = -math.inf
-        self.missing: Mapping[str, str] | Sequence[tuple[str, str]] = ()
+        self.missing: Missing = ()
 
 
 class History:
@@ -151,10 +165,13 @@ class History:
         Those that were not written to for the longest time are forgotten first.
     max_bytes : int
         Of all blocks together; the oldest hours go first.
+    hold_s : int
+        A reading stands for the time since the one before, if that is not longer ago than this.
     """
 
-    def __init__(self, max_subjects: int = 1024, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_subjects: int = 1024, max_bytes: int = MAX_BYTES, hold_s: int = HOLD_S) -> None:
         self._max_subjects = max_subjects
+        self._hold_s = hold_s
         self._max_blocks = max(2, max_bytes // Block.BYTES)
         self._subjects: OrderedDict[str, _Subject] = OrderedDict()
         self._count = 0
@@ -173,7 +190,7 @@ class History:
         power_mw: int | None = None,
         temperature_c: int | None = None,
         sm_activity_percent: float | None = None,
-        missing: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        missing: Missing = (),
     ) -> None:
         """Keep one reading. It stands for the time since the one before, unless that is long ago."""
         peak = utilization_percent if utilization_percent_max is None else utilization_percent_max
@@ -189,7 +206,7 @@ class History:
                 self._forget_from(known, int(at))
             slot = int(at)
             first = slot
-            if math.isfinite(known.newest) and slot - int(known.newest) <= HOLD_S:
+            if math.isfinite(known.newest) and slot - int(known.newest) <= self._hold_s:
                 first = min(slot, int(known.newest) + 1)
             if slot == int(max(known.newest, -1)):
                 small = self._with_peak(known, slot, small)
@@ -198,7 +215,7 @@ class History:
                 block = self._block(known, hour, memory_total_bytes or memory_used_bytes or 0)
                 block.make_room(memory_used_bytes or 0)
                 words = (_steps(memory_used_bytes, block.memory_step_bytes), _steps(power_mw, 100))
-                block.put(begin, end, small, words)
+                block.put(begin, end, small, words, missing)
             if self._made:
                 self._made = False
                 self._bound(known, slot // BLOCK_S)
@@ -219,9 +236,11 @@ class History:
             known = self._subjects.get(subject)
             missing = dict(known.missing) if known is not None else {}
             columns = _cut(known.blocks, math.floor(start), math.ceil(end)) if known is not None else None
+            hours = sorted(known.blocks.items()) if known is not None else []
+            reasons = changes(((hour * BLOCK_S, block.reasons) for hour, block in hours), start, end)
         if columns is None:
-            return Series(subject, float(width), missing=missing)
-        return _buckets(subject, width, columns, missing)
+            return Series(subject, float(width), missing=missing, reasons=reasons)
+        return replace(_buckets(subject, width, columns, missing), reasons=reasons)
 
     # -- for a file -------------------------------------------------------------------------------
 
@@ -235,6 +254,11 @@ class History:
                         block.dirty = False
                         out.append((name, hour, block.dump()))
             return out
+
+    def kept(self) -> frozenset[tuple[str, int]]:
+        """Subject and hour of every block that there is now."""
+        with self._lock:
+            return frozenset((name, hour) for name, subject in self._subjects.items() for hour in subject.blocks)
 
     def not_kept(self, subject: str, hour: int) -> None:
         """A block of `changed` could not be written: it is named again the next time."""
@@ -295,6 +319,7 @@ class History:
         block = known.blocks.get(hour)
         if block is not None:
             block.put(slot % BLOCK_S, BLOCK_S - 1, (_NONE8,) * 4, (_NONE16, _NONE16))
+            block.reasons.forget_from(slot % BLOCK_S)
         known.newest = -math.inf
 
 

@@ -31,10 +31,13 @@ class HistoryFiles:
         On a local disk; made when something is to be kept.
     now : callable
         Unix seconds: what is older than a day is removed.
+    bounded : bool
+        What the history has let go of for its bound is removed, too.
     """
 
-    def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path, now: Callable[[], float] = time.time, *, bounded: bool = False) -> None:
         self._folder = folder
+        self._bounded = bounded
         self._now = now
         self._failed = False
         self._removed_at = float("-inf")
@@ -60,7 +63,7 @@ class HistoryFiles:
         if self._now() - self._removed_at > BLOCK_S:
             self._removed_at = self._now()
             try:
-                self._remove_old()
+                self._remove_old(history)
             except OSError as error:
                 failed = error
         if failed is not None and not self._failed:
@@ -86,9 +89,10 @@ class HistoryFiles:
             if path.stem.isdecimal() and oldest <= int(path.stem) <= newest:
                 yield path, unquote(path.parent.name), int(path.stem)
 
-    def _remove_old(self) -> None:
+    def _remove_old(self, history: History) -> None:
         """Also what a server that was killed while it wrote has left. Files that are not ours stay."""
-        kept = {path for path, _, _ in self._files()}
+        known = history.kept() if self._bounded else None
+        kept = {path for path, *block in self._files() if known is None or tuple(block) in known}
         left = [path for path in self._folder.glob("*/.*.new") if path.stem[1:].isdecimal()]
         old = [path for path in self._folder.glob(f"*/*{SUFFIX}") if path.stem.isdecimal() and path not in kept]
         for path in left + old:
