@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_process import free_port
+from exporter import Exporter
 from services import Prometheus, prometheus
 from swangpu.domain.telemetry import Sample
 from swangpu.errors import BadInput
@@ -64,39 +62,6 @@ DCGM_FI_DEV_GPU_TEMP{{{two}{pod("jupyter-carol")}}} 40
 def node_2(busy: int) -> str:
     shared = "\n".join(f"DCGM_FI_DEV_GPU_UTIL{{{T4}{pod(f'student-{n}', 'course')}}} {busy}" for n in range(3))
     return f"{shared}\nDCGM_FI_DEV_GPU_UTIL{{{FREE}}} 0\nDCGM_FI_DEV_XID_ERRORS{{{FREE}}} 79\n"
-
-
-class Exporter:
-    """A page that can be changed, and taken away."""
-
-    def __init__(self, text: Callable[[], str]) -> None:
-        self.text = text
-        self.port = free_port()
-        self._server: ThreadingHTTPServer | None = None
-
-    def start(self) -> None:
-        exporter = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                content = exporter.text().encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
 
 
 class Site:

@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
-from ..domain.telemetry import DeviceInfo, MigInfo, Sample
+from ..domain.telemetry import DeviceInfo, DriverStatus, MigInfo, Sample
 from .dcgm import FB_USED, GPU_UTIL, GR_ENGINE, Holder, Subject, holder_of, subject_of
 
-__all__ = ["METRICS", "Live", "Point", "live"]
+__all__ = ["METRICS", "NO_METRICS", "Live", "Point", "live"]
 
 _MIB = 2**20
 _FB_FREE, _FB_RESERVED, _FB_TOTAL = "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_RESERVED", "DCGM_FI_DEV_FB_TOTAL"
@@ -30,6 +30,12 @@ METRICS = (GPU_UTIL, GR_ENGINE, FB_USED, _FB_FREE, _FB_RESERVED, _FB_TOTAL, _SM_
 _FIELDS = tuple(name for name in Sample._fields if name not in ("uuid", "taken_at", "missing"))
 #: none of an error that did not happen, and of when it did
 _MAY_BE_NONE = frozenset({"last_xid", "last_xid_at"})
+#: where a Prometheus answers, and has none of them
+NO_METRICS = DriverStatus(
+    "failed",
+    "Prometheus has no metrics of dcgm-exporter now.",
+    "Look whether the exporter runs, and whether this Prometheus scrapes it.",
+)
 
 
 @dataclass(frozen=True)

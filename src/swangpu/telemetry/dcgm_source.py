@@ -13,25 +13,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
-from ..errors import BadInput, Forbidden, SwanGpuError
+from ..errors import BadInput, SwanGpuError
 from .dcgm import FB_USED, GPU_UTIL, GR_ENGINE, Subject, subject_of
-from .dcgm_live import METRICS, Live, Point, live
+from .dcgm_live import METRICS, NO_METRICS, Live, Point, live
 from .promql import PromQl
 from .reading import nothing
 
-__all__ = ["DcgmSource"]
+__all__ = ["DcgmSource", "label_name"]
 
 #: a job's renaming of labels is looked up over so much time, and again after so much
 _RENAMING_SPAN_S = 86400.0
 _RENAMING_AGAIN_S = 600.0
 #: a device that did not answer for so long is no longer listed
 _FORGET_S = 86400.0
-
-_NO_METRICS = DriverStatus(
-    "failed",
-    "Prometheus has no metrics of dcgm-exporter now.",
-    "Look whether the exporter runs, and whether this Prometheus scrapes it.",
-)
+#: what is told of it, by the code of an error
+_STATES = {
+    "prometheus_forbidden": "no_permission",
+    "prometheus_unreachable": "not_answering",
+    "prometheus_too_much": "not_answering",
+}
 
 
 class DcgmSource:
@@ -45,6 +45,8 @@ class DcgmSource:
         Labels and their values, such as ``{"Hostname": "gpu-node-01"}``: other series are left out.
     read_s : float
         Prometheus is asked again after so many seconds, whatever is asked in between.
+    hints : mapping of str to str, optional
+        What helps, by the code of an error, where the reader of the status is not the reader of a command's output.
     stale_s : float
         A device whose newest value is older (seconds) does not answer. Twice the longest scrape interval is right.
     now, monotonic : callable
@@ -58,13 +60,15 @@ class DcgmSource:
         prometheus: PromQl,
         *,
         only: Mapping[str, str] | None = None,
+        hints: Mapping[str, str] | None = None,
         read_s: float = 5.0,
         stale_s: float = 120.0,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prometheus = prometheus
-        self._only = "".join(f",{_label(name)}={_quoted(value)}" for name, value in (only or {}).items())
+        self._only = "".join(f",{label_name(name)}={_quoted(value)}" for name, value in (only or {}).items())
+        self._hints = hints or {}
         self._read_s = read_s
         self._stale_s = stale_s
         self._now = now
@@ -73,7 +77,7 @@ class DcgmSource:
         self._live: dict[str, Live] = {}
         self._lost: dict[str, str] = {}
         self._fresh_at: dict[str, float] = {}
-        self._status = _NO_METRICS
+        self._status = NO_METRICS
         self._read_at = self._renaming_at = float("-inf")
         self._renaming: frozenset[str] = frozenset()
 
@@ -86,8 +90,8 @@ class DcgmSource:
                 try:
                     self._read()
                 except SwanGpuError as error:
-                    code = "no_permission" if isinstance(error, Forbidden) else "not_answering"
-                    self._status = DriverStatus(code, error.detail, error.hint)
+                    hint = self._hints.get(error.code, error.hint)
+                    self._status = DriverStatus(_STATES.get(error.code, "failed"), error.detail, hint)
                 self._read_at = self._monotonic()
             return self._status
 
@@ -113,9 +117,11 @@ class DcgmSource:
     # -- what a driver of this machine has no word for ---------------------------------------------
 
     def seen(self, uuid: str) -> Live | None:
-        """Where a device is, which pods hold it, and how old that is; as it was when it answered last."""
-        with self._lock:
-            return self._live.get(uuid)
+        """Where a device is, which pods hold it, and how old that is; as it was when it answered last.
+
+        Does not wait while Prometheus is asked, so it may be called on an event loop.
+        """
+        return self._live.get(uuid)
 
     # ---------------------------------------------------------------------------------------------
 
@@ -158,10 +164,16 @@ class DcgmSource:
         if self._live:
             self._status = DriverStatus("ok", driver_version=versions.pop() if len(versions) == 1 else None)
         else:
-            self._status = _NO_METRICS
+            self._status = NO_METRICS
 
 
-def _label(name: str) -> str:
+def label_name(name: str) -> str:
+    """The same, if Prometheus can have a label of this name.
+
+    Raises
+    ------
+    BadInput
+    """
     if not (name.isascii() and name.isidentifier()):
         raise BadInput(f"{name!r} is not the name of a label.")
     return name

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ from ..errors import BadInput, Forbidden, SwanGpuError, Unavailable
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["MAX_POINTS", "Login", "PromQl", "Series", "TooMuch", "login_from"]
+__all__ = ["MAX_POINTS", "Login", "PromQl", "Series", "TooMuch", "base_url", "login_from"]
 
 #: what Prometheus gives of one series in one range query, at most
 MAX_POINTS = 11_000
@@ -106,7 +107,14 @@ def _secret(name: str) -> str:
     return text
 
 
-def _base(url: str) -> str:
+def base_url(url: str) -> str:
+    """What is before ``/api/v1`` of a Prometheus.
+
+    Raises
+    ------
+    BadInput
+        That is no such URL, or it holds a login.
+    """
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -129,9 +137,10 @@ class PromQl:
     ----------
     url : str
         Where it is, with the path that a proxy puts before its API, and without a login.
-    login : Login
+    login : Login or callable
+        One that is called is asked before each question, so that a token may change while we run.
     timeout_s : float
-        For one question.
+        For one question: so long between two signs of life, and at most twice as long in all.
     transport : httpx.BaseTransport, optional
 
     Raises
@@ -143,19 +152,18 @@ class PromQl:
     def __init__(
         self,
         url: str,
-        login: Login | None = None,
+        login: Login | Callable[[], Login] | None = None,
         *,
         timeout_s: float = TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         import httpx
 
-        login = login or Login()
+        self._login = login or Login()
+        self._timeout_s = timeout_s
         self._httpx = httpx
         self._http = httpx.Client(
-            base_url=_base(url) + "/api/v1/",
-            headers={"Authorization": f"Bearer {login.token}"} if login.token else {},
-            auth=httpx.BasicAuth(*login.basic) if login.basic else None,
+            base_url=base_url(url) + "/api/v1/",
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
             transport=transport,
         )
@@ -218,12 +226,21 @@ class PromQl:
 
     def _read(self, method: str, path: str, asked: Mapping[str, str]) -> bytes:
         fields: dict[str, Any] = {"params": asked} if method == "GET" else {"data": asked}
+        login = self._login if isinstance(self._login, Login) else self._login()
+        if login.token:
+            fields["headers"] = {"Authorization": f"Bearer {login.token}"}
+        elif login.basic:
+            fields["auth"] = self._httpx.BasicAuth(*login.basic)
+        began = time.monotonic()
         with self._translated(), self._http.stream(method, path, **fields) as response:
             content = bytearray()
             for part in response.iter_bytes():
                 content += part
                 if len(content) > MAX_ANSWER_BYTES:
                     raise TooMuch("The answer of Prometheus is too large.", hint="Give a longer --step.")
+                if time.monotonic() - began > self._timeout_s:
+                    # it comes drop by drop
+                    raise _too_slow()
             if response.status_code != 200:
                 raise _refused(response.status_code, bytes(content))
             return bytes(content)
@@ -233,13 +250,17 @@ class PromQl:
         try:
             yield
         except self._httpx.TimeoutException:
-            raise TooMuch("Prometheus did not answer in time.", hint="Give fewer days or a longer --step.") from None
+            raise _too_slow() from None
         except (self._httpx.HTTPError, self._httpx.InvalidURL, OSError):
             raise Unavailable(
                 "Prometheus can't be reached.",
                 hint="Look at the URL, and whether this machine may connect to it.",
                 code="prometheus_unreachable",
             ) from None
+
+
+def _too_slow() -> TooMuch:
+    return TooMuch("Prometheus did not answer in time.", hint="Give fewer days or a longer --step.")
 
 
 def _refused(status: int, content: bytes) -> SwanGpuError:
