@@ -54,6 +54,7 @@ export interface DetachRequest {
   in_place?: boolean;
 }
 
+/** A GPU. `pool` is empty for one that can't be got here. */
 export interface Device {
   uuid: string;
   index: number;
@@ -64,12 +65,14 @@ export interface Device {
   mig_devices: MigDeviceView[];
   sample: SampleView | null;
   lost: ReasonView | null;
+  remote: RemoteView | null;
 }
 
 export interface Devices {
   items: Device[];
   as_of: number;
   driver: ReasonView | null;
+  remote: ReasonView | null;
 }
 
 /** The body of calls that take none. */
@@ -160,6 +163,7 @@ export interface History {
   temperature_c_max: (number | null)[];
   sm_activity_percent: (number | null)[];
   missing: Record<string, string>;
+  reasons: UnknownSince[];
 }
 
 /** What attaching would do to a kernel. Answer of `GET /kernels/preview`. */
@@ -188,6 +192,7 @@ export interface MigDeviceView {
   profile: string;
   memory_bytes: number;
   sample: SampleView | null;
+  pods: PodsView | null;
 }
 
 export interface NameAndWhy {
@@ -234,6 +239,18 @@ export interface Offers {
   items: Offer[];
   as_of: number;
   advice?: ReasonView | null;
+}
+
+export interface PodView {
+  namespace: string;
+  name: string;
+}
+
+/** Which pods hold a GPU of the site: how many, and for operators which. None is not known, and has a reason. */
+export interface PodsView {
+  count: number | null;
+  items: PodView[] | null;
+  reason: ReasonView | null;
 }
 
 export interface Pool {
@@ -357,6 +374,13 @@ export interface ReservationView {
   for_you: boolean;
 }
 
+/** Where a GPU is that is not this machine's, as the site's Prometheus knows it. It can be watched, not got. */
+export interface RemoteView {
+  host: string;
+  age_s: number | null;
+  pods: PodsView;
+}
+
 /** One reading. A field that is null has its reason in `missing`. */
 export interface SampleView {
   taken_at: number;
@@ -463,6 +487,12 @@ export interface TelemetryEvent {
   as_of: number;
   samples: Record<string, SampleView>;
   sessions: Record<string, SampleView>;
+}
+
+/** From when on which fields were not known, and why, until the next of them. */
+export interface UnknownSince {
+  since: number;
+  missing: Record<string, string>;
 }
 
 export interface Usage {

@@ -157,15 +157,19 @@ export class GpuMonitor extends Widget {
 
   private follow(): void {
     const { link } = this.options.model.state;
-    const { trans } = this.options.words;
+    const { words } = this.options;
+    const { trans } = words;
     if (link !== this.link) {
-      this.view.say(link === 'away' ? trans.__('The server does not answer; trying again.') : null);
       if (this.link === 'away' && link === 'live') {
         this.view.stale();
         void this.look();
       }
       this.link = link;
     }
+    const remote = this.devices?.remote;
+    this.view.say(
+      link === 'away' ? trans.__('The server does not answer; trying again.') : remote ? words.reason(remote) : null
+    );
     const subjects = this.subjects();
     const key = JSON.stringify(subjects);
     if (key !== this.key) {

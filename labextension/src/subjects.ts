@@ -41,23 +41,27 @@ function deviceSubjects(device: Device, pool: string, words: Words): Subject[] {
   const { trans } = words;
   const trouble = device.lost ? words.reason(device.lost) : '';
   const { simulated } = device;
+  const remote = Boolean(device.remote);
+  const where = device.remote ? [device.remote.host, words.pods(device.remote.pods)].filter(Boolean).join(' · ') : pool;
   const whole: Subject = {
     id: device.uuid,
     kind: 'device',
     title: trans.__('GPU %1 · %2', device.index, device.name.replace(/^NVIDIA /, '')),
-    detail: simulated ? trans.__('%1 · simulated', pool) : pool,
-    memoryBytes: device.memory_bytes,
+    detail: simulated ? trans.__('%1 · simulated', where) : where,
+    memoryBytes: device.memory_bytes || null,
     simulated,
+    remote,
     trouble
   };
   const slices = device.mig_devices.map(
-    ({ uuid, profile, memory_bytes }, place): Subject => ({
+    ({ uuid, profile, memory_bytes, pods }, place): Subject => ({
       id: uuid,
       kind: 'mig',
       title: trans.__('Slice %1 · %2', place + 1, profile),
-      detail: '',
-      memoryBytes: memory_bytes,
+      detail: pods ? words.pods(pods) : '',
+      memoryBytes: memory_bytes || null,
       simulated,
+      remote,
       trouble
     })
   );

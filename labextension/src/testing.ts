@@ -70,6 +70,7 @@ export function sample(change: Partial<SampleView> = {}): SampleView {
 }
 
 export const NO_HISTORY: History = {
+  reasons: [],
   subject: 'GPU-1',
   interval_s: 1,
   times: [],

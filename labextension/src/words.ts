@@ -1,6 +1,18 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { Ends, Estimate, Explanation, FlavorView, Notice, Offer, Pool, ReasonView, SampleView, SessionView } from './_wire';
+import type {
+  Ends,
+  Estimate,
+  Explanation,
+  FlavorView,
+  Notice,
+  Offer,
+  PodsView,
+  Pool,
+  ReasonView,
+  SampleView,
+  SessionView
+} from './_wire';
 import { Format } from './format';
 
 type Params = Record<string, unknown>;
@@ -126,9 +138,24 @@ export class Words {
         return this.trans.__('not told apart from the others on this GPU');
       case 'not_yet':
         return this.trans.__('not measured yet');
+      case 'not_measured':
+        return this.trans.__('not measured in this time');
       default:
         return this.trans.__('not known');
     }
+  }
+
+  /** Who holds a GPU of another machine; operators are told the names. */
+  pods({ count, items }: PodsView): string {
+    if (count === null) {
+      return this.trans.__('who holds it is not known');
+    }
+    if (count === 0) {
+      return this.trans.__('no pod holds it');
+    }
+    return items
+      ? this.format.list(items.map(({ namespace, name }) => `${namespace}/${name}`))
+      : this.trans._n('held by %1 pod', 'held by %1 pods', count);
   }
 
   ends(ends: Ends, now: number): string {
@@ -373,7 +400,17 @@ export class Words {
         ),
       lease_at_maximum: () => trans.__('This session is at the longest lease allowed here.'),
       too_late_to_undo: () => trans.__('It is too late to undo this.'),
-      kernel_attached: () => trans.__('This kernel is on a GPU already, or waits for one.')
+      kernel_attached: () => trans.__('This kernel is on a GPU already, or waits for one.'),
+      prometheus_away: () => trans.__("The site's other GPUs can't be seen: its Prometheus does not answer."),
+      prometheus_refuses: () => trans.__("The site's other GPUs can't be seen: its Prometheus refuses this server."),
+      prometheus_has_none: () =>
+        trans.__("The site's other GPUs can't be seen: its Prometheus has no metrics of them now."),
+      not_scraped: p =>
+        typeof p.age_s === 'number'
+          ? trans.__('nothing new of it for %1', this.format.duration(p.age_s))
+          : trans.__('nothing new of it'),
+      remote_left_out: p =>
+        trans._n('%1 more GPU of the site is not shown here.', '%1 more GPUs of the site are not shown here.', Number(p.count))
     };
   }
 

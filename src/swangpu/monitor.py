@@ -104,7 +104,8 @@ class Picture:
 
 
 def _uuids(devices: Iterable[str | int], known: list[dict[str, Any]]) -> list[str]:
-    by_index = {device["index"]: device["uuid"] for device in known}
+    # of another machine's, an index says nothing
+    by_index = {device["index"]: device["uuid"] for device in known if not device.get("remote")}
     uuids = {one["uuid"] for device in known for one in [device, *device["mig_devices"]]}
     found = []
     for device in devices:

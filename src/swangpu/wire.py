@@ -41,6 +41,8 @@ __all__ = [
     "NoticesEvent",
     "Offer",
     "Offers",
+    "PodView",
+    "PodsView",
     "Pool",
     "Pools",
     "PoolsEvent",
@@ -52,6 +54,7 @@ __all__ = [
     "Profiles",
     "QuotaUse",
     "ReasonView",
+    "RemoteView",
     "ReservationView",
     "SampleView",
     "SessionRequest",
@@ -61,6 +64,7 @@ __all__ = [
     "ShareView",
     "StackFinding",
     "TelemetryEvent",
+    "UnknownSince",
     "Usage",
     "UsageRow",
     "encode",
@@ -291,14 +295,42 @@ class SampleView(Struct):
     missing: dict[str, str]
 
 
+class PodView(Struct):
+    namespace: str
+    name: str
+
+
+class PodsView(Struct):
+    """Which pods hold a GPU of the site: how many, and for operators which. None is not known, and has a reason."""
+
+    count: int | None
+    items: list[PodView] | None
+    reason: ReasonView | None
+
+
+class RemoteView(Struct):
+    """Where a GPU is that is not this machine's, as the site's Prometheus knows it. It can be watched, not got.
+
+    ``age_s``: how long ago its newest value was scraped, in seconds.
+    """
+
+    host: str
+    age_s: float | None
+    pods: PodsView
+
+
 class MigDeviceView(Struct):
     uuid: str
     profile: str
     memory_bytes: int
     sample: SampleView | None
+    #: of a GPU of another machine
+    pods: PodsView | None
 
 
 class Device(Struct):
+    """A GPU. ``pool`` is empty for one that can't be got here."""
+
     uuid: str
     index: int
     name: str
@@ -309,6 +341,8 @@ class Device(Struct):
     sample: SampleView | None
     #: why the device does not answer now
     lost: ReasonView | None
+    #: of a GPU of another machine
+    remote: RemoteView | None
 
 
 class ProcessView(Struct):
@@ -344,8 +378,18 @@ class Processes(Struct):
     as_of: float
 
 
+class UnknownSince(Struct):
+    """From when on which fields were not known, and why, until the next of them."""
+
+    since: float
+    missing: dict[str, str]
+
+
 class History(Struct):
-    """A down-sampled series: parallel lists, null where nothing is known; ``_max`` keeps the peaks."""
+    """A down-sampled series: parallel lists, null where nothing is known; ``_max`` keeps the peaks.
+
+    ``missing`` says why of the newest reading, ``reasons`` of all; where neither says anything, nothing was read.
+    """
 
     subject: str
     interval_s: float
@@ -359,6 +403,7 @@ class History(Struct):
     temperature_c_max: list[int | None]
     sm_activity_percent: list[float | None]
     missing: dict[str, str]
+    reasons: list[UnknownSince]
 
 
 class Looking(Struct):
@@ -517,6 +562,8 @@ class Devices(Struct):
     items: list[Device]
     as_of: float
     driver: ReasonView | None
+    #: why the site's other GPUs are not all here, where they are asked for
+    remote: ReasonView | None
 
 
 class Profiles(Struct):

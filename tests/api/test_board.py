@@ -23,11 +23,12 @@ class Telemetry:
     def __init__(self) -> None:
         self.number = -1
         self.samples: dict[str, Sample] = {}
+        self.remote: Any = None
         self.watching = 0
         self.listeners: list[Any] = []
 
     def latest(self) -> Any:
-        return SimpleNamespace(number=self.number, as_of=float(self.number), samples=self.samples)
+        return SimpleNamespace(number=self.number, as_of=float(self.number), samples=self.samples, remote=self.remote)
 
     def of_session(self, session: Session) -> Sample | None:
         return self.samples.get("GPU-0")
@@ -45,6 +46,9 @@ class Telemetry:
         import contextlib
 
         return contextlib.nullcontext()
+
+    def watch_remote(self) -> Any:
+        return self.watch()
 
     def subscribe(self, listener: Any) -> Any:
         self.listeners.append(listener)
@@ -142,6 +146,12 @@ def test_people_hear_of_their_own_sessions_only_and_of_devices_when_they_ask() -
     operator = board.telemetry(call("op", operator=True), -1, devices=True, changes=False)
     assert set(told(operator)[1]["sessions"]) == {"s1"}
     assert set(told(operator)[1]["samples"]) == {"GPU-0", "GPU-1"}
+    elsewhere = {"GPU-a": Sample("GPU-a", 1.0, 40.0), "GPU-1": Sample("GPU-1", 1.0, 99.0)}
+    telemetry.remote = SimpleNamespace(samples=elsewhere)
+    telemetry.read(GPU_0=10.0, GPU_1=5.0)
+    everything = told(board.telemetry(call(), -1, devices=True, changes=False))[1]["samples"]
+    assert {u: s["utilization_percent"] for u, s in everything.items()} == {"GPU-0": 10.0, "GPU-1": 5.0, "GPU-a": 40.0}
+    assert told(board.telemetry(call(), -1, devices=False, changes=False))[1]["samples"] == {}
 
 
 def put_together(tree: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,11 @@ const track = new Track({
   utilization_percent_max: [1, 40, null, 99],
   memory_used_bytes: [1e9, 1e9, 2e9, 3e9],
   memory_used_bytes_max: [1e9, 1e9, 2e9, 3e9],
-  missing: { utilization_percent: 'not_supported' }
+  missing: {},
+  reasons: [
+    { since: 1010, missing: { utilization_percent: 'not_supported' } },
+    { since: 1020, missing: {} }
+  ]
 });
 
 describe('the file of what is shown', () => {

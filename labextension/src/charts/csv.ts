@@ -54,7 +54,7 @@ export function csvOf(subjects: readonly Shown[], range: Range): string {
         continue;
       }
       const unknown = FIELDS.filter(field => track.mean(field)[i] == null).map(
-        field => `${WIRE_NAMES[field]}: ${track.missing[WIRE_NAMES[field]] ?? 'not_measured'}`
+        field => `${WIRE_NAMES[field]}: ${track.why(field, time) ?? 'not_measured'}`
       );
       lines.push(
         row([

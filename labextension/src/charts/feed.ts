@@ -1,6 +1,7 @@
+import type { History } from '../_wire';
 import type { Ask, Readings, Subject } from './subject';
 import { type Range, span } from './timeline';
-import { Track } from './track';
+import { GAP_S, REMOTE_GAP_S, Track } from './track';
 
 /** After somebody has moved the time, wait so long for the next move before asking. */
 const PAUSE_MS = 150;
@@ -98,7 +99,8 @@ export class Feed {
       for (let subject = left.shift(); subject && !this.disposed; subject = left.shift()) {
         const points = Math.min(MOST_POINTS, Math.max(1, Math.ceil(width)));
         try {
-          found.set(subject.id, new Track(await this.options.ask(subject, range, points, new AbortController().signal)));
+          const history = await this.options.ask(subject, range, points, new AbortController().signal);
+          found.set(subject.id, trackOf(history, subject));
         } catch (error) {
           found.set(subject.id, error instanceof Error ? error : new Error(String(error)));
         }
@@ -151,7 +153,7 @@ export class Feed {
       const points = Math.min(MOST_POINTS, Math.max(1, Math.ceil(span(asked) / fineness)));
       const history = await this.options.ask(subject, asked, points, asking.stop.signal);
       if (!asking.stop.signal.aborted) {
-        entry.track = new Track(history);
+        entry.track = trackOf(history, subject);
         entry.covers = asking.range;
         entry.fineness = fineness;
         entry.problem = '';
@@ -192,6 +194,10 @@ export class Feed {
     }
     return entry;
   }
+}
+
+function trackOf(history: History, { remote }: Subject): Track {
+  return new Track(history, remote ? REMOTE_GAP_S : GAP_S);
 }
 
 /** What was asked for up to now goes on with what comes live. */

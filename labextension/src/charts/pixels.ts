@@ -11,12 +11,13 @@ export function toPixels(
   values: Numbers,
   interval: number,
   range: Range,
-  width: number
+  width: number,
+  gap = GAP_S
 ): Float32Array {
   const sums = new Float32Array(width);
   const counts = new Uint16Array(width);
   const perPixel = (range.to - range.from) / width;
-  for (let i = firstFrom(times, range.from - Math.max(interval, GAP_S)); i < times.length; i++) {
+  for (let i = firstFrom(times, range.from - Math.max(interval, gap)); i < times.length; i++) {
     const value = values[i];
     const time = times[i] ?? Infinity;
     if (time >= range.to) {
@@ -26,7 +27,7 @@ export function toPixels(
       continue;
     }
     const a = (time - range.from) / perPixel;
-    const b = (endOf(times, values, i, interval) - range.from) / perPixel;
+    const b = (endOf(times, values, i, interval, gap) - range.from) / perPixel;
     let first = Math.floor(a);
     let last = first;
     if (b - a >= 1) {
@@ -42,12 +43,12 @@ export function toPixels(
 }
 
 /** Until when the value of a bucket holds. */
-function endOf(times: readonly number[], values: Numbers, i: number, interval: number): number {
+function endOf(times: readonly number[], values: Numbers, i: number, interval: number, gap: number): number {
   const time = times[i] ?? 0;
   const end = time + interval;
   for (let next = i + 1; next < times.length; next++) {
     const then = times[next] ?? Infinity;
-    if (then - time > Math.max(GAP_S, interval)) {
+    if (then - time > Math.max(gap, interval)) {
       break;
     }
     if (values[next] != null) {
@@ -75,14 +76,19 @@ export function firstFrom(times: readonly number[], from: number): number {
 /**
  * The values as a line is drawn through them: a short hole is passed over (undefined), a long one stays a gap (null).
  */
-export function bridged(times: readonly number[], values: Numbers, interval: number): (number | null | undefined)[] {
+export function bridged(
+  times: readonly number[],
+  values: Numbers,
+  interval: number,
+  gap = GAP_S
+): (number | null | undefined)[] {
   const out: (number | null | undefined)[] = [...values];
   let known = -1;
   for (let i = 0; i < values.length; i++) {
     if (values[i] == null) {
       continue;
     }
-    if (known >= 0 && i - known > 1 && (times[i] ?? 0) - (times[known] ?? 0) <= Math.max(GAP_S, interval)) {
+    if (known >= 0 && i - known > 1 && (times[i] ?? 0) - (times[known] ?? 0) <= Math.max(gap, interval)) {
       out.fill(undefined, known + 1, i);
     }
     known = i;

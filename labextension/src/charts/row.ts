@@ -6,7 +6,7 @@ import type { Says } from './says';
 import { painted } from './scale';
 import type { Subject } from './subject';
 import type { Range } from './timeline';
-import { type Field, FIELDS, type Track, WIRE_NAMES } from './track';
+import { type Field, FIELDS, type Track } from './track';
 
 const CHART_PX = 72;
 
@@ -76,7 +76,7 @@ export class Row {
   }
 
   draw(scene: Scene): void {
-    const { subject, reading, open } = scene;
+    const { subject, reading, open, now } = scene;
     if (reading !== this.scene?.reading) {
       this.drawFigures(reading);
     }
@@ -84,8 +84,9 @@ export class Row {
     this.node.classList.toggle('jp-mod-open', open);
     this.node.classList.toggle('jp-mod-mig', subject.kind === 'mig');
     setText(this.title, subject.title);
-    setText(this.detail, subject.detail);
-    setAttribute(this.button, 'title', [subject.title, subject.detail].filter(Boolean).join(' · '));
+    const detail = this.says.detail(subject, reading, now);
+    setText(this.detail, detail);
+    setAttribute(this.button, 'title', [subject.title, detail].filter(Boolean).join(' · '));
     setAttribute(this.button, 'aria-expanded', String(open));
     if (open) {
       setAttribute(this.button, 'aria-controls', this.body.id);
@@ -114,11 +115,12 @@ export class Row {
     });
   }
 
-  private drawStrip({ subject, reading, track, problem, isAsking, range, when, width, now, dark }: Scene): void {
+  private drawStrip(scene: Scene): void {
+    const { track, problem, isAsking, range, when, width, now, dark } = scene;
     const { trans } = this.says.words;
     const pixels = (field: Field): Float32Array =>
       track
-        ? toPixels(track.times, track.mean(field), track.interval, range, width)
+        ? toPixels(track.times, track.mean(field), track.interval, range, width, track.gap)
         : new Float32Array(width).fill(NaN);
     let field: Field = 'busy';
     let shown = pixels(field);
@@ -133,7 +135,7 @@ export class Row {
       this.canvas.width = width;
     }
     this.canvas.getContext('2d')?.putImageData(new ImageData(painted(shown, dark), width, 1), 0, 0);
-    let why = this.says.hatched(track, reading, subject, said);
+    let why = this.says.hatched(scene, said);
     if (!said && !why) {
       why = problem || (isAsking ? trans.__('asking the server …') : '');
     }
@@ -190,7 +192,7 @@ export class Row {
     const first = Math.max(0, firstFrom(times, range.from - interval) - 1);
     const shown = times.slice(first, firstFrom(times, range.to) + 1);
     const part = (numbers: (number | null)[] | undefined): (number | null | undefined)[] =>
-      bridged(shown, numbers?.slice(first, first + shown.length) ?? [], interval);
+      bridged(shown, numbers?.slice(first, first + shown.length) ?? [], interval, track?.gap);
     const top = this.top(plot.field, subject, reading, track);
     setText(plot.top, this.says.value(plot.field, top));
     plot.chart.draw(
@@ -228,11 +230,11 @@ export class Row {
     if (time === undefined) {
       return null;
     }
-    return `${this.says.exact(time)}: ${value == null ? this.says.missing(track.missing[WIRE_NAMES[field]], scene.subject) : this.says.value(field, value)}`;
+    return `${this.says.exact(time)}: ${value == null ? this.says.missing(track.why(field, time) ?? 'not_measured', scene.subject) : this.says.value(field, value)}`;
   }
 
   private summaryOf(field: Field, track: Track, range: Range, now: number): Summary | null {
-    return summary(toPixels(track.times, track.mean(field), track.interval, range, 200), range, now);
+    return summary(toPixels(track.times, track.mean(field), track.interval, range, 200, track.gap), range, now);
   }
 
   /** The upper end of a chart: all there is where that is known, else a round number above the highest. */

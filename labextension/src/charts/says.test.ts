@@ -17,6 +17,8 @@ const device: Subject = {
   trouble: ''
 };
 
+const scene = { subject: device, track: new Track(NO_HISTORY), reading: sample(), range: { from: 0, to: 2000 } };
+
 describe('what is said of a subject', () => {
   it('are its numbers with their units', () => {
     const reading = sample({ power_mw: 212_400, temperature_c: 54, sm_clock_mhz: 1410, throttle_reasons: ['power_cap'] });
@@ -34,13 +36,42 @@ describe('what is said of a subject', () => {
     const reading = sample({ utilization_percent: null, missing: { utilization_percent: 'not_supported' } });
     expect(says.figures(reading).map(({ name }) => name)).toEqual(['memory']);
     expect(says.unknown(reading, { ...device, kind: 'mig' })).toContain('busy: not available on this slice');
-    expect(says.hatched(new Track(NO_HISTORY), reading, device, null)).toBe('busy: not available on this GPU');
+    expect(says.hatched({ ...scene, reading }, null)).toBe('busy: not available on this GPU');
+  });
+
+  it('says of a GPU of another machine how old its data is', () => {
+    const remote = { ...device, detail: 'node-1', remote: true };
+    expect(says.detail(remote, sample({ taken_at: 1000 }), 1012.4)).toBe('node-1 · data 12\u00a0s old');
+    expect(says.detail(remote, sample({ taken_at: 1000 }), 1180)).toBe('node-1 · data 3\u00a0min old');
+    expect(says.detail(remote, undefined, 1012)).toBe('node-1');
+    expect(says.detail({ ...remote, trouble: 'It is away.' }, sample(), 1012)).toBe('node-1');
+    expect(says.detail({ ...device, detail: 'local' }, sample(), 1012)).toBe('local');
+  });
+
+  it('does not say that a GPU lacks what its exporter leaves out', () => {
+    const reading = sample({ power_mw: null, missing: { power_mw: 'not_supported' } });
+    expect(says.unknown(reading, { ...device, remote: true })).toContain('power: not in the metrics of its exporter');
+    expect(says.missing('not_answering', { ...device, remote: true })).toBe('nothing new of it');
+    expect(says.missing('not_answering', device)).toBe('the GPU does not answer');
   });
 
   it('says why a strip is hatched all over', () => {
-    expect(says.hatched(new Track(NO_HISTORY), sample(), device, null)).toBe('not measured in this time');
+    expect(says.hatched(scene, null)).toBe('not measured in this time');
     const lost = { ...device, trouble: 'It does not answer.' };
-    expect(says.hatched(new Track(NO_HISTORY), undefined, lost, null)).toBe('It does not answer.');
+    expect(says.hatched({ ...scene, subject: lost, reading: undefined }, null)).toBe('It does not answer.');
+  });
+
+  it('says of a time that is past what was amiss then', () => {
+    const reasons = [
+      { since: 500, missing: { utilization_percent: 'lost' } },
+      { since: 600, missing: {} }
+    ];
+    const track = new Track({ ...NO_HISTORY, reasons, missing: {} });
+    const reading = sample({ missing: { utilization_percent: 'not_permitted' } });
+    const past = { ...scene, track, reading, range: { from: 520, to: 560 } };
+    expect(says.hatched(past, null)).toBe('busy: the GPU does not answer');
+    expect(says.line('busy', null, past)).toBe('the GPU does not answer');
+    expect(says.hatched({ ...past, range: { from: 700, to: 900 } }, null)).toBe('not measured in this time');
   });
 
   it('is the text twin of a strip', () => {

@@ -19,6 +19,8 @@ export interface Known {
   subject: Subject;
   reading: SampleView | undefined;
   track: Track | null;
+  /** The time that is shown. */
+  range: Range;
 }
 
 const UNIT_STEP = 1000;
@@ -63,6 +65,15 @@ export class Says {
     return out;
   }
 
+  /** What is beside a title: where it is, and of what is not read here how old it is. */
+  detail({ detail, remote, trouble }: Subject, reading: SampleView | undefined, now: number): string {
+    if (!remote || !reading || trouble) {
+      return detail;
+    }
+    const age = this.words.format.duration(now - reading.taken_at);
+    return [detail, this.words.trans.__('data %1 old', age)].filter(Boolean).join(' · ');
+  }
+
   /** What is not known now, with why; empty where all is known. */
   unknown(reading: SampleView | undefined, subject: Subject): string[] {
     const { trans } = this.words;
@@ -82,15 +93,16 @@ export class Says {
   }
 
   /** Why a strip is hatched all over, or empty where it is not. */
-  hatched(track: Track | null, reading: SampleView | undefined, subject: Subject, said: Summary | null): string {
+  hatched(known: Known, said: Summary | null): string {
     const { trans } = this.words;
+    const { subject, track } = known;
     if (subject.trouble) {
       return subject.trouble;
     }
     if (said || !track) {
       return '';
     }
-    const why = reading?.missing.utilization_percent ?? track.missing.utilization_percent;
+    const why = whyIn('busy', known);
     return why ? trans.__('busy: %1', this.missing(why, subject)) : trans.__('not measured in this time');
   }
 
@@ -114,14 +126,14 @@ export class Says {
   }
 
   /** The text twin of a line chart. */
-  line(field: Field, said: Summary | null, { subject, track, reading }: Known): string {
+  line(field: Field, said: Summary | null, known: Known): string {
     const { trans } = this.words;
+    const { subject, track } = known;
     if (!track) {
       return '';
     }
     if (!said) {
-      const name = WIRE_NAMES[field];
-      const why = reading?.missing[name] ?? track.missing[name];
+      const why = whyIn(field, known);
       return why ? this.missing(why, subject) : trans.__('not measured in this time');
     }
     const [low, high, mean] = [said.low, said.high, said.mean].map(value => this.value(field, value));
@@ -131,7 +143,13 @@ export class Says {
   }
 
   /** Why a number is not there. A whole GPU is no slice. */
-  missing(reason: string | undefined, { kind }: Subject): string {
+  missing(reason: string | undefined, { kind, remote }: Subject): string {
+    if (remote && reason === 'not_supported') {
+      return this.words.trans.__('not in the metrics of its exporter');
+    }
+    if (remote && (reason === 'not_answering' || reason === 'lost')) {
+      return this.words.trans.__('nothing new of it');
+    }
     return reason === 'not_supported' && kind === 'device'
       ? this.words.trans.__('not available on this GPU')
       : this.words.missing(reason);
@@ -197,4 +215,10 @@ export class Says {
         return reason;
     }
   }
+}
+
+/** Why nothing is known of a field in the time that is shown: what was said then, not what is said now. */
+function whyIn(field: Field, { track, reading, range }: Known): string | undefined {
+  const isIn = reading !== undefined && reading.taken_at >= range.from && reading.taken_at <= range.to;
+  return track?.why(field, range.from, range.to) ?? (isIn ? reading.missing[WIRE_NAMES[field]] : undefined);
 }

@@ -11,6 +11,8 @@ export interface Subject {
   detail: string;
   memoryBytes: number | null;
   simulated: boolean;
+  /** Of another machine: read at the pace of who scrapes it, so its age is said. */
+  remote?: boolean;
   /** Why nothing comes from it now; empty when it answers. */
   trouble: string;
 }

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 
 import type { History } from '../_wire';
 import { NO_HISTORY, sample } from '../testing';
-import { Track } from './track';
+import { bridged, toPixels } from './pixels';
+import { REMOTE_GAP_S, Track } from './track';
 
 function history(change: Partial<History> = {}): History {
   return {
@@ -43,6 +44,51 @@ describe('a track', () => {
     track.add(sample({ taken_at: 1100, utilization_percent: 6 }));
     expect(track.times).toEqual([1000, 1001, 1100]);
     expect(track.mean('busy')).toEqual([5, null, 6]);
+  });
+
+  it('takes scrapes that are a while apart for one line, where it is told so', () => {
+    const one = { ...NO_HISTORY, times: [1000], utilization_percent: [5], utilization_percent_max: [5] };
+    const track = new Track(one, REMOTE_GAP_S);
+    track.add(sample({ taken_at: 1060, utilization_percent: 6 }));
+    track.add(sample({ taken_at: 1300, utilization_percent: 7 }));
+    expect(track.times).toEqual([1000, 1060, 1061, 1300]);
+    const range = { from: 1000, to: 1400 };
+    const pixels = toPixels(track.times, track.mean('busy'), 1, range, 40, track.gap);
+    expect([...pixels.slice(0, 6)]).toEqual([5, 5, 5, 5, 5, 5]);
+    expect([pixels[6], pixels[7], pixels[30]]).toEqual([6, NaN, 7]);
+    expect(toPixels(track.times, track.mean('busy'), 1, range, 40)[3]).toBeNaN();
+    expect(bridged([0, 15, 30], [1, null, 2], 1)).toEqual([1, null, 2]);
+    expect(bridged([0, 15, 30], [1, null, 2], 1, REMOTE_GAP_S)).toEqual([1, undefined, 2]);
+  });
+
+  it('knows of each gap why', () => {
+    const lost = { utilization_percent: 'lost' };
+    const cut = { utilization_percent: 'not_supported' };
+    const reasons = [
+      { since: 1000, missing: lost },
+      { since: 1025, missing: {} },
+      { since: 1060, missing: cut }
+    ];
+    const track = new Track(history({ times: [1000, 1010, 1020, 1030, 1060], missing: cut, reasons }));
+    expect([990, 1000, 1010, 1020, 1030, 1050, 1060].map(time => track.why('busy', time))).toEqual([
+      undefined,
+      'lost',
+      'lost',
+      'lost',
+      undefined,
+      undefined,
+      'not_supported'
+    ]);
+    expect(track.why('memory', 1000)).toBeUndefined();
+    track.add(sample({ taken_at: 1065 }));
+    track.add(sample({ taken_at: 1075, utilization_percent: null, missing: lost }));
+    track.add(sample({ taken_at: 1200, utilization_percent: 5 }));
+    expect([1060, 1070, 1090, 1200].map(time => track.why('busy', time))).toEqual([
+      'not_supported',
+      'lost',
+      undefined,
+      undefined
+    ]);
   });
 
   it('does not make a number of a reading that has none', () => {

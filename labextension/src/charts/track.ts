@@ -1,4 +1,4 @@
-import type { History, SampleView } from '../_wire';
+import type { History, SampleView, UnknownSince } from '../_wire';
 
 export type Numbers = (number | null)[];
 
@@ -15,8 +15,12 @@ export const WIRE_NAMES = {
 
 /** Readings that are no further apart belong together: while nobody looks, a session is read every ten seconds. */
 export const GAP_S = 12;
+/** Of other machines' devices, which are scraped now and then. */
+export const REMOTE_GAP_S = 130;
 
 const TRIM_AT = 256;
+/** So many changes of what is not known are remembered, the newest. */
+const MOST_REASONS = 512;
 
 interface Column {
   mean: Numbers;
@@ -32,16 +36,20 @@ type SentHistory = Pick<History, 'interval_s' | 'times' | 'missing'> & Partial<H
  */
 export class Track {
   readonly times: number[];
-  readonly missing: Readonly<Record<string, string>>;
+  /** From when on what was not known, and why. */
+  private readonly reasons: UnknownSince[];
   readonly interval: number;
   private readonly columns: Record<Field, Column>;
   private readonly counts: Record<Field, number> = { busy: 0, activity: 0, memory: 0, power: 0 };
   private newest = -Infinity;
 
-  constructor(history: SentHistory) {
+  constructor(
+    history: SentHistory,
+    readonly gap = GAP_S
+  ) {
     this.interval = Math.max(history.interval_s, 1e-3);
     this.times = [...history.times];
-    this.missing = history.missing;
+    this.reasons = [...(history.reasons ?? [{ since: -Infinity, missing: history.missing }])];
     const column = (mean: Numbers | undefined, high: Numbers | undefined): Column => {
       const known = mean ?? this.times.map(() => null);
       return { mean: [...known], high: [...(high ?? known)] };
@@ -62,6 +70,23 @@ export class Track {
     return this.columns[field].high;
   }
 
+  /** Why a field was not known in a bucket, or in a longer time; undefined where nothing was read, or all was known. */
+  why(field: Field, time: number, end = time + this.interval): string | undefined {
+    const place = this.reasons.findIndex(({ since }) => since >= end);
+    const last = place < 0 ? this.reasons.length : place;
+    // Where it changed meanwhile, the newest that says anything.
+    for (let i = last - 1; i >= 0; i--) {
+      const found = this.reasons[i];
+      if (found?.missing[WIRE_NAMES[field]] !== undefined) {
+        return found.missing[WIRE_NAMES[field]];
+      }
+      if (!found || found.since <= time) {
+        break;
+      }
+    }
+    return undefined;
+  }
+
   /** One live reading. Late and doubled ones are ignored. */
   add(sample: SampleView): void {
     const at = sample.taken_at;
@@ -71,9 +96,10 @@ export class Track {
     }
     const before = Math.max(this.newest, last ?? -Infinity);
     this.newest = at;
+    this.hearWhy(sample, at - before > Math.max(this.gap, 2 * this.interval) ? before + this.interval : null);
     const bucket = Math.floor(at / this.interval) * this.interval;
     if (last === undefined || bucket > last) {
-      if (last !== undefined && at - before > Math.max(GAP_S, 2 * this.interval)) {
+      if (last !== undefined && at - before > Math.max(this.gap, 2 * this.interval)) {
         this.push(last + this.interval);
       }
       this.push(bucket);
@@ -93,6 +119,23 @@ export class Track {
         this.columns[field].mean.splice(0, count);
         this.columns[field].high.splice(0, count);
       }
+    }
+  }
+
+  /** Server and page keep the reasons apart: what came live is told again when somebody asks for it. */
+  private hearWhy({ taken_at: since, missing }: SampleView, silentSince: number | null): void {
+    if (silentSince !== null && Number.isFinite(silentSince)) {
+      this.reasons.push({ since: silentSince, missing: {} });
+    }
+    const known = this.reasons.at(-1)?.missing ?? {};
+    const isSame = FIELDS.every(
+      field => known[WIRE_NAMES[field]] === missing[WIRE_NAMES[field]]
+    );
+    if (!isSame && (this.reasons.at(-1)?.since ?? -Infinity) <= since) {
+      this.reasons.push({ since, missing });
+    }
+    if (this.reasons.length > MOST_REASONS) {
+      this.reasons.splice(0, this.reasons.length - MOST_REASONS);
     }
   }
 

@@ -20,6 +20,7 @@ interface SentSubject {
   detail: string;
   memory_bytes: number | null;
   simulated: boolean;
+  remote?: boolean;
   trouble: string;
 }
 

@@ -172,7 +172,10 @@ class Board:
                 sample = telemetry.of_session(session)
                 if sample is not None:
                     sessions[session.id] = _plain(sample_view(sample))
-        samples = {u: _plain(sample_view(s)) for u, s in latest.samples.items()} if devices else {}
+        samples = {}
+        if devices:
+            everything = {**(latest.remote.samples if latest.remote is not None else {}), **latest.samples}
+            samples = {uuid: _plain(sample_view(s)) for uuid, s in everything.items()}
         return {"samples": samples, "sessions": sessions}
 
     def _changed(self, change: Change) -> None:

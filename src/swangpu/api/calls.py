@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from .explaining import explanation
 from .inputs import check_attach, request_of
 from .process_views import processes
 from .profiling import advice_for
+from .remote_views import remote_devices, remote_trouble
 
 __all__ = ["Call"]
 
@@ -121,14 +123,18 @@ async def get_processes(call: Call) -> wire.Processes:
 
 async def get_devices(call: Call) -> wire.Devices:
     runtime = call.runtime
-    await runtime.refresh(max_age_s=2.0)
+    await asyncio.gather(runtime.refresh(max_age_s=2.0), runtime.telemetry.look_at_remote())
     latest = runtime.telemetry.latest()
     pools = {s.device_uuid: p for p in runtime.broker.state.pools.values() for s in p.shares}
     items = []
     for info in sorted(latest.devices.values(), key=lambda d: d.index):
         pool = pools.get(info.uuid)
         items.append(views.device_view(info, latest.samples, pool.pool if pool else "", simulated=runtime.simulated))
-    return wire.Devices(items=items, as_of=latest.as_of, driver=views.driver_view(latest.driver))
+    away = None
+    if latest.remote is not None:
+        items += remote_devices(latest.remote, runtime.now(), operator=call.operator)
+        away = remote_trouble(latest.remote)
+    return wire.Devices(items=items, as_of=latest.as_of, driver=views.driver_view(latest.driver), remote=away)
 
 
 def sessions_of(call: Call) -> list[wire.SessionView]:
@@ -246,14 +252,21 @@ async def get_history(call: Call) -> wire.History:
         subject = call.session().id
     else:
         subject = str(device)
-        latest = runtime.telemetry.latest()
-        known = set(latest.devices) | set(latest.samples)
-        if subject not in known:
+        if not _is_device(runtime, subject):
+            # of before a restart, perhaps: nobody has asked for the site's GPUs since
+            await runtime.telemetry.look_at_remote()
+        if not _is_device(runtime, subject):
             raise NotFound("There is no such device.", hint="See /devices for those there are.", code="no_such_device")
     end = query.get("to", runtime.now())
     start = query.get("from", end - 600.0)
     fields = runtime.telemetry.history(subject, min(start, end), end, query.get("points", 240))
     return wire.History(**fields)
+
+
+def _is_device(runtime: Runtime, uuid: str) -> bool:
+    latest = runtime.telemetry.latest()
+    here = uuid in latest.devices or uuid in latest.samples
+    return here or (latest.remote is not None and uuid in latest.remote.samples)
 
 
 async def get_usage(call: Call) -> wire.Usage:

@@ -99,7 +99,13 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/offers", "Where can I get this?", wire.Offers, calls.get_offers, query=_OFFERS),
     Route("GET", "/pools", "Pools with their flavors, counted.", wire.Pools, calls.get_pools),
     Route("GET", "/processes", "Processes on devices, and whose they are.", wire.Processes, calls.get_processes),
-    Route("GET", "/devices", "Devices with their latest sample.", wire.Devices, calls.get_devices),
+    Route(
+        "GET",
+        "/devices",
+        "Devices with their latest sample, here and, where it is set up, on the site.",
+        wire.Devices,
+        calls.get_devices,
+    ),
     Route("GET", "/sessions", "My sessions.", wire.Sessions, calls.get_sessions),
     Route(
         "POST",

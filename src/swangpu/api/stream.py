@@ -83,6 +83,9 @@ class Stream:
             if "telemetry" in self._topics and telemetry is not None:
                 stack.enter_context(telemetry.watch())
                 stack.callback(telemetry.subscribe(self._read))
+                if "devices" in self._topics:
+                    # What is new of them goes out with the next reading of this machine's.
+                    stack.enter_context(telemetry.watch_remote())
             heard_at = _heard_at(last_event_id, runtime.epoch)
             hello = wire.Hello(
                 epoch=runtime.epoch,

@@ -270,11 +270,13 @@ def device_view(info: DeviceInfo, samples: Mapping[str, Sample], pool: str, *, s
                 profile=m.profile,
                 memory_bytes=m.memory_bytes,
                 sample=sample_view(samples[m.uuid]) if m.uuid in samples else None,
+                pods=None,
             )
             for m in info.mig_devices
         ],
         sample=sample_view(sample) if sample is not None else None,
         lost=lost,
+        remote=None,
     )
 
 

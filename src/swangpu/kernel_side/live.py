@@ -78,6 +78,7 @@ def _row(thing: Json, kind: str, subject: str, title: str, detail: str, trouble:
         "detail": words.clean(detail),
         "memory_bytes": thing.get("memory_bytes"),
         "simulated": bool(thing.get("simulated")),
+        "remote": False,
         "trouble": words.clean(trouble),
     }
 
@@ -91,13 +92,36 @@ def _device(device: Json) -> Json:
     name = str(device.get("name") or "").replace("NVIDIA ", "")
     pool = str(device.get("pool") or "")
     detail = f"{pool} · simulated" if device.get("simulated") else pool
+    title = f"GPU {device.get('index')} · {name}"
+    remote = device.get("remote")
+    if remote:
+        host = remote.get("host") or "another machine"
+        title, detail = f"{host} · {title}", _pods(remote.get("pods"))
     lost = device.get("lost") or {}
-    return _row(device, "device", device["uuid"], f"GPU {device.get('index')} · {name}", detail, lost.get("text") or "")
+    return {**_row(device, "device", device["uuid"], title, detail, lost.get("text") or ""), "remote": bool(remote)}
 
 
 def _mig(device: Json, mig: Json, number: int) -> Json:
     lost = device.get("lost") or {}
-    return _row(mig, "mig", mig["uuid"], f"Slice {number} · {mig.get('profile')}", "", lost.get("text") or "")
+    title, detail = f"Slice {number} · {mig.get('profile')}", _pods(mig.get("pods"))
+    return {
+        **_row(mig, "mig", mig["uuid"], title, detail, lost.get("text") or ""),
+        "remote": bool(device.get("remote")),
+    }
+
+
+def _pods(pods: Json | None) -> str:
+    """Who holds a GPU of another machine; operators are told the names."""
+    if not pods:
+        return ""
+    count, items = pods.get("count"), pods.get("items")
+    if count is None:
+        return "who holds it is not known"
+    if not count:
+        return "no pod holds it"
+    if items:
+        return ", ".join(f"{one.get('namespace')}/{one.get('name')}" for one in items)
+    return f"held by {count} pod{'' if count == 1 else 's'}"
 
 
 @functools.cache

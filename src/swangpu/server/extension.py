@@ -19,9 +19,9 @@ from ..api.context import ApiContext
 from ..api.handlers import handlers_for
 from ..broker.policy import Policy, Reclaim, ReclaimMode
 from ..domain.sessions import EndCause, Session
-from ..errors import Misconfigured
+from ..errors import Misconfigured, SwanGpuError
 from ..kernels.provisioner import make_default
-from . import internal, rules
+from . import internal, prometheus, rules
 from .files import RuntimeFile
 from .limits import other_ends
 from .paths import local_runtime_dir
@@ -76,6 +76,28 @@ class SwanGpu(ExtensionApp):
         config=True
     )
 
+    prometheus_url = Unicode(
+        "", help="The Prometheus that scrapes the site's dcgm-exporter, to show its other GPUs; none when empty."
+    ).tag(config=True)
+    prometheus_token_file = Unicode(
+        "", help="A file with a bearer token for that Prometheus; read again for each question."
+    ).tag(config=True)
+    prometheus_match = Dict(
+        value_trait=Unicode(),
+        key_trait=Unicode(),
+        help='Labels that its series must have to be shown, such as {"cluster": "gpu"}.',
+    ).tag(config=True)
+
+    @validate("prometheus_url", "prometheus_token_file", "prometheus_match")
+    def _of_prometheus(self, proposal: Any) -> Any:
+        name, value = proposal["trait"].name, proposal["value"]
+        if value:
+            try:
+                prometheus.check(**{name.removeprefix("prometheus_"): value})
+            except SwanGpuError as error:
+                raise TraitError(f"SwanGpu.{name}: {error.detail} {error.hint}".rstrip()) from None
+        return value
+
     @validate(
         "default_lease_s",
         "max_lease_s",
@@ -116,6 +138,9 @@ class SwanGpu(ExtensionApp):
         self._service: Service | None = None
         self._file: RuntimeFile | None = None
         self._making = asyncio.Lock()
+        for name in ("prometheus_token_file", "prometheus_match"):
+            if getattr(self, name) and not self.prometheus_url:
+                raise TraitError(f"SwanGpu.{name} is set, and SwanGpu.prometheus_url is not.")
         owner = owner_name()
         context = ApiContext(
             place=self._place,
@@ -193,6 +218,7 @@ class SwanGpu(ExtensionApp):
                 whole_too=self.whole_too,
             ),
             metrics_user_names=self.metrics_user_names,
+            prometheus=self._prometheus(),
         )
         return Service(settings, make_kernel_host(app, settings))
 
@@ -203,6 +229,13 @@ class SwanGpu(ExtensionApp):
             idle_release_s=self.idle_release_s,
             grace_s=self.idle_grace_s,
             residency_s=min(30.0, self.idle_pause_s),
+        )
+
+    def _prometheus(self) -> prometheus.PrometheusSettings | None:
+        if not self.prometheus_url:
+            return None
+        return prometheus.PrometheusSettings(
+            self.prometheus_url, self.prometheus_token_file or None, dict(self.prometheus_match)
         )
 
     def _other_ends(self, session: Session) -> list[tuple[float, EndCause]]:

@@ -24,10 +24,12 @@ from .election import Election, Leader
 from .neighbours import Neighbourhood
 from .paths import ledger_path
 from .peers import PeerKernelHost, WatchedKernels
+from .prometheus import PrometheusSettings, remote_gpus
 
 if TYPE_CHECKING:
     from ..backends.flavors import LocalPoolConfig
     from ..telemetry.attribution import Owner
+    from ..telemetry.remote import RemoteGpus
     from ..telemetry.sampler import Sampler
     from .watch import ShareWatch
 
@@ -46,6 +48,8 @@ class Settings:
         Whose server this is: everybody who is let in acts as this person.
     url, token : str
         Where other servers and kernels of this user reach our API, and with what.
+    prometheus : PrometheusSettings or None
+        Where the site's other GPUs are seen; None for nowhere.
     """
 
     owner: str
@@ -57,6 +61,7 @@ class Settings:
     policy: Policy = field(default_factory=Policy)
     pool: LocalPoolConfig | None = None
     metrics_user_names: bool = False
+    prometheus: PrometheusSettings | None = None
 
 
 class Service:
@@ -226,7 +231,11 @@ class Service:
 
         kept = "history-simulated" if settings.simulated else "history"
         telemetry = SiteTelemetry(
-            self._sampler, holding, HistoryFiles(settings.runtime_dir / kept, clock.now), lambda: self._owners
+            self._sampler,
+            holding,
+            HistoryFiles(settings.runtime_dir / kept, clock.now),
+            lambda: self._owners,
+            self._make_remote(clock),
         )
         runtime.telemetry = telemetry
         try:
@@ -298,6 +307,13 @@ class Service:
         from ..telemetry.nvml import NvmlDriver
 
         return NvmlDriver(clock.now)
+
+    def _make_remote(self, clock: SystemClock) -> RemoteGpus | None:
+        """Beside the pools: nothing of it can be got, and our metrics do not repeat it."""
+        settings = self.settings
+        if settings.prometheus is None:
+            return None
+        return remote_gpus(settings.prometheus, clock, settings.runtime_dir / "history-remote")
 
     def _own_pids(self) -> set[int]:
         """The processes that are ours: what they use of a device is not taken by others. On any thread."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..domain.devices import ShareKind
 from ..domain.sessions import Session
@@ -16,6 +17,10 @@ from ..telemetry.history import Series
 from ..telemetry.history_files import HistoryFiles
 from ..telemetry.processes import ProcessReader
 from ..telemetry.sampler import Pace, Sampler, Snapshot, Watch
+from ..wire import UnknownSince
+
+if TYPE_CHECKING:
+    from ..telemetry.remote import RemoteGpus, RemoteSnapshot
 
 #: a restart of the server loses at most so much of the history, in seconds
 SAVE_EVERY_S = 30.0
@@ -25,7 +30,10 @@ __all__ = ["SiteTelemetry", "TelemetrySnapshot", "history_fields", "session_samp
 
 @dataclass(frozen=True)
 class TelemetrySnapshot:
-    """The newest reading: devices and samples by UUID; ``silent_since`` for devices that do not answer in time."""
+    """The newest reading: devices and samples by UUID; ``silent_since`` for devices that do not answer in time.
+
+    ``remote``: the site's other GPUs, where its Prometheus is asked. They are in nothing else.
+    """
 
     as_of: float
     driver: DriverStatus
@@ -33,6 +41,7 @@ class TelemetrySnapshot:
     samples: Mapping[str, Sample]
     silent_since: Mapping[str, float]
     number: int = 0
+    remote: RemoteSnapshot | None = None
 
 
 class SiteTelemetry:
@@ -47,6 +56,8 @@ class SiteTelemetry:
         The processes that stand for kernels and commands of sessions, by process id. Called on the sampler's thread.
     files : HistoryFiles, optional
         Where the history is kept over a restart; at most `SAVE_EVERY_S` of it is lost.
+    remote : RemoteGpus, optional
+        The site's other GPUs; closed with this.
     """
 
     def __init__(
@@ -55,8 +66,10 @@ class SiteTelemetry:
         sessions: Callable[[], Iterable[Session]],
         files: HistoryFiles | None = None,
         owners: Callable[[], Mapping[int, Owner]] = dict,
+        remote: RemoteGpus | None = None,
     ) -> None:
         self._sampler = sampler
+        self._remote = remote
         self._owners = owners
         self._processes = ProcessReader(time.monotonic)
         self._attributed: tuple[Attributed, ...] = ()
@@ -74,13 +87,24 @@ class SiteTelemetry:
         """Bring back what was kept of before a restart."""
         if self._files is not None:
             await asyncio.to_thread(self._files.restore, self._sampler.history)
+        if self._remote is not None:
+            await asyncio.to_thread(self._remote.restore)
 
     def watch(self) -> Watch:
         """Somebody looks, until the answer is closed."""
         return self._sampler.watch("look")
 
+    def watch_remote(self) -> AbstractContextManager[object]:
+        """Somebody looks at the site's other GPUs, for the length of a ``with``."""
+        return self._remote.watch() if self._remote is not None else nullcontext()
+
+    async def look_at_remote(self) -> None:
+        """Have a new reading of the site's other GPUs, if that does not take long."""
+        if self._remote is not None:
+            await self._remote.look()
+
     def latest(self) -> TelemetrySnapshot:
-        return _translate(self._sampler.snapshot)
+        return self._translate(self._sampler.snapshot)
 
     def subscribe(self, callback: Callable[[TelemetrySnapshot], None]) -> Callable[[], None]:
         """Have each reading, on the event loop; the answer ends it."""
@@ -94,7 +118,10 @@ class SiteTelemetry:
 
     def history(self, subject: str, start: float, end: float, points: int) -> Mapping[str, Any]:
         """A down-sampled series, as the fields of `swangpu.wire.History`."""
-        return history_fields(self._sampler.history.series(subject, start, end, points))
+        history, remote = self._sampler.history, self.latest().remote
+        if self._remote is not None and remote is not None and subject in remote.samples:
+            history = self._remote.history
+        return history_fields(history.series(subject, start, end, points))
 
     def of_session(self, session: Session) -> Sample | None:
         """What a session uses now."""
@@ -122,6 +149,8 @@ class SiteTelemetry:
             await asyncio.gather(self._saving, return_exceptions=True)
         if self._files is not None:
             await asyncio.to_thread(self._files.save, self._sampler.history)
+        if self._remote is not None:
+            await asyncio.to_thread(self._remote.close)
 
     def _hop(self, snapshot: Snapshot) -> None:
         """On the sampler's thread."""
@@ -146,7 +175,7 @@ class SiteTelemetry:
                     missing=dict(sample.missing),
                 )
         self._save_now_and_then()
-        translated = _translate(snapshot)
+        translated = self._translate(snapshot)
         for callback in list(self._subscribers):
             callback(translated)
 
@@ -156,7 +185,18 @@ class SiteTelemetry:
         if self._files is None or now - self._saved_at < SAVE_EVERY_S or (self._saving and not self._saving.done()):
             return
         self._saved_at = now
-        self._saving = self._loop.run_in_executor(None, self._files.save, self._sampler.history)
+        self._saving = self._loop.run_in_executor(None, self._save, self._files)
+
+    def _save(self, files: HistoryFiles) -> None:
+        files.save(self._sampler.history)
+        if self._remote is not None:
+            self._remote.save()
+
+    def _translate(self, read: Snapshot) -> TelemetrySnapshot:
+        remote = self._remote.snapshot(read.devices) if self._remote is not None else None
+        return TelemetrySnapshot(
+            read.as_of, read.status, read.devices, read.samples, read.silent_since, read.number, remote
+        )
 
 
 def history_fields(series: Series) -> dict[str, Any]:
@@ -174,6 +214,7 @@ def history_fields(series: Series) -> dict[str, Any]:
         "temperature_c_max": list(series.temperature_c_max),
         "sm_activity_percent": list(series.sm_activity_percent),
         "missing": dict(series.missing),
+        "reasons": [UnknownSince(since, dict(missing)) for since, missing in series.reasons],
     }
 
 
@@ -255,9 +296,3 @@ _OF_DEVICE = (
     "nvlink_rx_bytes_per_s",
 )
 _OF_PROCESSES = frozenset({"utilization_percent", "utilization_percent_max", "memory_used_bytes"})
-
-
-def _translate(snapshot: Snapshot) -> TelemetrySnapshot:
-    return TelemetrySnapshot(
-        snapshot.as_of, snapshot.status, snapshot.devices, snapshot.samples, snapshot.silent_since, snapshot.number
-    )
