@@ -48,7 +48,7 @@ def remote_trouble(remote: RemoteSnapshot) -> wire.ReasonView | None:
 
 def _away(status: DriverStatus) -> wire.ReasonView:
     text = f"The site's other GPUs can't be seen. {status.text}"
-    params = {"why": status.text, "hint": status.hint}
+    params: dict[str, str | int | float | None] = {"why": status.text, "hint": status.hint}
     code = "prometheus_has_none" if status == NO_METRICS else _CODES.get(status.code, "prometheus_failed")
     return wire.ReasonView(code=code, params=params, text=text)
 
