@@ -14,13 +14,7 @@ import type {
   SessionView
 } from './_wire';
 import { Format } from './format';
-
-type Params = Record<string, unknown>;
-type Sentence = (p: Params) => string;
-
-function text(value: unknown): string {
-  return typeof value === 'string' || typeof value === 'number' ? String(value) : '';
-}
+import { reasonTable, type Sentence, text } from './reasons';
 
 /** Notices whose sentence says "it": the card names the session above it, a notification has to. */
 const NAMED = new Set(['crowded_share', 'device_lost', 'over_share', 'unclaimed']);
@@ -34,7 +28,7 @@ export class Words {
     locale?: string
   ) {
     this.format = new Format(trans, locale);
-    this.reasons = this.reasonTable();
+    this.reasons = reasonTable(trans, this.format);
     this.poolReasons = this.poolReasonTable();
   }
 
@@ -317,102 +311,6 @@ export class Words {
 
   private readonly reasons: Record<string, Sentence | undefined>;
   private readonly poolReasons: Record<string, string | undefined>;
-
-  private reasonTable(): Record<string, Sentence | undefined> {
-    const { trans } = this;
-    const title = (p: Params): string => text(p.title) || trans.__('GPU');
-    return {
-      in_queue: p =>
-        trans.__('%1 in the queue for %2.', this.format.ordinal(Number(p.position)), title(p)),
-      all_held: p => trans.__('All of %1 are in use; you are next.', title(p)),
-      waits_for_gpu: p => trans.__('A cell waits for its GPU: %1 of %2.', text(p.position), text(p.length)),
-      over_quota: p =>
-        p.whose === 'you'
-          ? trans.__('You hold %1 of at most %2: the next comes when one goes back.', text(p.held), text(p.limit))
-          : trans.__(
-              'Group %1 holds %2 of at most %3: the next comes when one goes back.',
-              text(p.whose),
-              text(p.held),
-              text(p.limit)
-            ),
-      idle_ends: p =>
-        trans.__(
-          '%1 has been idle for %2 min, and somebody waits for it. It goes back soon.',
-          title(p),
-          text(p.minutes)
-        ),
-      idle_wanted: p =>
-        trans.__(
-          '%1 has been idle for %2 min, and somebody waits for it. Please release it if you can.',
-          title(p),
-          text(p.minutes)
-        ),
-      reclaimed: p =>
-        trans.__('%1: nobody computed on it for %2 min, and somebody waited.', title(p), text(p.minutes)),
-      idle: p => trans.__('Nobody computed on it for %1 min, and somebody waited.', text(p.minutes)),
-      called_back: p =>
-        p.minutes
-          ? trans.__('%1 was lent to your group and is wanted back: it goes back in %2 min.', title(p), text(p.minutes))
-          : trans.__('It was lent to your group and was wanted back.'),
-      reserved: () => trans.__('It is set aside for an event or for maintenance from now on.'),
-      paused_too_long: () => trans.__('It was paused for as long as that is possible here.'),
-      ready: p => trans.__('%1 is ready for you. It is held for a while: start it to keep it.', title(p)),
-      lease_ends: p => trans.__('%1 goes back in %2 min.', title(p), text(p.minutes)),
-      lease_ended: p =>
-        p.title ? trans.__('%1: the lease has ended and the GPU goes back.', title(p)) : trans.__('Its lease has ended.'),
-      kernel_busy: () =>
-        trans.__('A cell is running. It would be stopped, and all variables lost. Wait for it to keep them.'),
-      no_kernel: () => trans.__('Its kernel was shut down, so the GPU went back.'),
-      pool_away: p => trans.__('%1 does not answer now; you keep your place.', text(p.pool)),
-      unclaimed: () => trans.__('It was not claimed in time and went to the next in the queue.'),
-      device_away: () => trans.__('Its GPU does not answer. If it does not come back soon, the session ends.'),
-      device_lost: () => trans.__('Its GPU stopped answering and did not come back.'),
-      device_back: p => trans.__('%1 answers again.', title(p)),
-      over_share: p =>
-        trans.__(
-          'It uses %1 of GPU memory, and its share is %2. Others on the same GPU can run out of memory. Free some, or get a larger share.',
-          this.format.memory(Number(p.used_bytes)),
-          this.format.memory(Number(p.limit_bytes))
-        ),
-      crowded_share: p =>
-        trans.__(
-          'Another session on the same GPU uses %1 of memory, and its share is %2. Yours can run out of memory though it keeps to its share. The other was told.',
-          this.format.memory(Number(p.used_bytes)),
-          this.format.memory(Number(p.limit_bytes))
-        ),
-      variables_left: p =>
-        text(p.names)
-          ? trans.__('%1: these variables did not come along: %2.', title(p), text(p.names))
-          : trans.__('%1: the variables did not come along. %2', title(p), text(p.why)),
-      ledger_put_aside: p =>
-        trans.__(
-          'The record of your GPU sessions was damaged, so a new one was begun: sessions and statistics of before are not known any more. The damaged file is kept as %1.',
-          text(p.path)
-        ),
-      smaller_fits: p =>
-        trans.__(
-          'The last %1 profiled runs of %2 peaked at %3: %4 fits with %5 % to spare and is free now.',
-          text(p.runs),
-          text(p.notebook),
-          this.format.memory(Number(p.peak_bytes)),
-          text(p.title),
-          text(p.margin_percent)
-        ),
-      lease_at_maximum: () => trans.__('This session is at the longest lease allowed here.'),
-      too_late_to_undo: () => trans.__('It is too late to undo this.'),
-      kernel_attached: () => trans.__('This kernel is on a GPU already, or waits for one.'),
-      prometheus_away: () => trans.__("The site's other GPUs can't be seen: its Prometheus does not answer."),
-      prometheus_refuses: () => trans.__("The site's other GPUs can't be seen: its Prometheus refuses this server."),
-      prometheus_has_none: () =>
-        trans.__("The site's other GPUs can't be seen: its Prometheus has no metrics of them now."),
-      not_scraped: p =>
-        typeof p.age_s === 'number'
-          ? trans.__('nothing new of it for %1', this.format.duration(p.age_s))
-          : trans.__('nothing new of it'),
-      remote_left_out: p =>
-        trans._n('%1 more GPU of the site is not shown here.', '%1 more GPUs of the site are not shown here.', Number(p.count))
-    };
-  }
 
   private poolReasonTable(): Record<string, string | undefined> {
     const { trans } = this;

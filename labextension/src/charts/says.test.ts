@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
+import type { UnknownSince } from '../_wire';
 import { NO_HISTORY, sample, words } from '../testing';
 import { english } from './english';
 import { Says } from './says';
@@ -62,7 +63,7 @@ describe('what is said of a subject', () => {
   });
 
   it('says of a time that is past what was amiss then', () => {
-    const reasons = [
+    const reasons: UnknownSince[] = [
       { since: 500, missing: { utilization_percent: 'lost' } },
       { since: 600, missing: {} }
     ];
