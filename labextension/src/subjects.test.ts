@@ -47,7 +47,8 @@ describe('a GPU of another machine', () => {
   it('says where it is and how many pods hold it', () => {
     const rows = subjectsOf([device, elsewhere], { pools: [pool()], sessions: [] }, words, () => null);
     expect(rows.map(({ remote }) => remote)).toEqual([false, false, true, true]);
-    expect(rows[2]).toMatchObject({ detail: 'node-1 · held by 2 pods', memoryBytes: null, simulated: false });
+    expect(rows[2]).toMatchObject({ title: 'node-1 · GPU 0', detail: 'A100-SXM4-40GB · held by 2 pods' });
+    expect(rows[2]).toMatchObject({ memoryBytes: null, simulated: false });
     expect(rows[3]).toMatchObject({ detail: 'no pod holds it', kind: 'mig' });
   });
 

@@ -42,11 +42,14 @@ function deviceSubjects(device: Device, pool: string, words: Words): Subject[] {
   const trouble = device.lost ? words.reason(device.lost) : '';
   const { simulated } = device;
   const remote = Boolean(device.remote);
-  const where = device.remote ? [device.remote.host, words.pods(device.remote.pods)].filter(Boolean).join(' · ') : pool;
+  const model = device.name.replace(/^NVIDIA /, '');
+  const at = device.remote?.host ?? '';
+  const where = device.remote ? [model, words.pods(device.remote.pods)].filter(Boolean).join(' · ') : pool;
   const whole: Subject = {
     id: device.uuid,
     kind: 'device',
-    title: trans.__('GPU %1 · %2', device.index, device.name.replace(/^NVIDIA /, '')),
+    // Of another machine the host comes first: numbers are the same on all of them.
+    title: at ? trans.__('%1 · GPU %2', at, device.index) : trans.__('GPU %1 · %2', device.index, model),
     detail: simulated ? trans.__('%1 · simulated', where) : where,
     memoryBytes: device.memory_bytes || null,
     simulated,

@@ -68,3 +68,22 @@ def test_nothing_that_a_server_sends_breaks_the_reader(lines: list[str]) -> None
     for name, content in events(lines):
         assert name
         assert isinstance(content, dict)
+
+
+def test_a_gpu_of_another_machine_says_whose_and_who_holds_it() -> None:
+    pods = {"count": 2, "items": None, "reason": None}
+    mig = {"uuid": "GPU-a/1", "profile": "1g.5gb", "memory_bytes": 5, "pods": {**pods, "count": 0}}
+    elsewhere = {
+        **DEVICE,
+        "uuid": "GPU-a",
+        "pool": "",
+        "remote": {"host": "node-1", "pods": pods},
+        "mig_devices": [mig],
+    }
+    whole, part = subjects([], [elsewhere], Wanted())
+    assert whole["title"] == "node-1 · GPU 0"
+    assert whole["detail"].endswith("held by 2 pods")
+    assert (part["detail"], whole["remote"], part["remote"]) == ("no pod holds it", True, True)
+    named = {**elsewhere, "remote": {"host": "", "pods": {**pods, "items": [{"namespace": "swan", "name": "jo"}]}}}
+    row = subjects([], [named], Wanted())[0]
+    assert (row["title"], row["detail"].split(" · ")[-1]) == ("another machine · GPU 0", "swan/jo")

@@ -77,16 +77,16 @@ export class Row {
 
   draw(scene: Scene): void {
     const { subject, reading, open, now } = scene;
-    if (reading !== this.scene?.reading) {
-      this.drawFigures(reading);
+    const age = this.says.age(subject, reading, now);
+    if (reading !== this.scene?.reading || age !== null) {
+      this.drawFigures(reading, age);
     }
     this.scene = scene;
     this.node.classList.toggle('jp-mod-open', open);
     this.node.classList.toggle('jp-mod-mig', subject.kind === 'mig');
     setText(this.title, subject.title);
-    const detail = this.says.detail(subject, reading, now);
-    setText(this.detail, detail);
-    setAttribute(this.button, 'title', [subject.title, detail].filter(Boolean).join(' · '));
+    setText(this.detail, subject.detail);
+    setAttribute(this.button, 'title', [subject.title, subject.detail].filter(Boolean).join(' · '));
     setAttribute(this.button, 'aria-expanded', String(open));
     if (open) {
       setAttribute(this.button, 'aria-controls', this.body.id);
@@ -102,8 +102,8 @@ export class Row {
     this.node.remove();
   }
 
-  private drawFigures(reading: SampleView | undefined): void {
-    const figures = this.says.figures(reading);
+  private drawFigures(reading: SampleView | undefined, age: number | null): void {
+    const figures = this.says.figures(reading, age);
     while (this.figures.children.length > figures.length) {
       this.figures.lastElementChild?.remove();
     }

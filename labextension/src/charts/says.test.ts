@@ -41,12 +41,14 @@ describe('what is said of a subject', () => {
   });
 
   it('says of a GPU of another machine how old its data is', () => {
-    const remote = { ...device, detail: 'node-1', remote: true };
-    expect(says.detail(remote, sample({ taken_at: 1000 }), 1012.4)).toBe('node-1 · data 12\u00a0s old');
-    expect(says.detail(remote, sample({ taken_at: 1000 }), 1180)).toBe('node-1 · data 3\u00a0min old');
-    expect(says.detail(remote, undefined, 1012)).toBe('node-1');
-    expect(says.detail({ ...remote, trouble: 'It is away.' }, sample(), 1012)).toBe('node-1');
-    expect(says.detail({ ...device, detail: 'local' }, sample(), 1012)).toBe('local');
+    const remote = { ...device, remote: true };
+    const age = says.age(remote, sample({ taken_at: 1000 }), 1012.4);
+    expect(says.figures(sample(), age).map(({ text }) => text)).toContain('data 12\u00a0s old');
+    expect(says.figures(sample(), 180).map(({ text }) => text)).toContain('data 3\u00a0min old');
+    expect(says.figures(sample()).map(({ name }) => name)).not.toContain('age');
+    expect(says.age(remote, undefined, 1012)).toBeNull();
+    expect(says.age({ ...remote, trouble: 'It is away.' }, sample(), 1012)).toBeNull();
+    expect(says.age(device, sample(), 1012)).toBeNull();
   });
 
   it('does not say that a GPU lacks what its exporter leaves out', () => {

@@ -8,7 +8,7 @@ import { type Field, type Track, WIRE_NAMES } from './track';
 /** A number with its name, for the row of a subject. */
 export interface Figure {
   /** Stable, for styling. */
-  name: 'busy' | 'memory' | 'power' | 'temperature' | 'clock' | 'throttled' | 'activity';
+  name: 'busy' | 'memory' | 'power' | 'temperature' | 'clock' | 'throttled' | 'activity' | 'age';
   text: string;
   /** The same in full. */
   about: string;
@@ -31,8 +31,13 @@ const EXACT_S = 900;
 export class Says {
   constructor(readonly words: Words) {}
 
-  /** What is known of a subject now. What is not known is left to `unknown`. */
-  figures(reading: SampleView | undefined): Figure[] {
+  /** How old a reading is (seconds), of what is not read here; null where that goes without saying. */
+  age({ remote, trouble }: Subject, reading: SampleView | undefined, now: number): number | null {
+    return remote && reading && !trouble ? Math.max(0, now - reading.taken_at) : null;
+  }
+
+  /** What is known of a subject now, and how old that is. What is not known is left to `unknown`. */
+  figures(reading: SampleView | undefined, age: number | null = null): Figure[] {
     const { format, trans } = this.words;
     if (!reading) {
       return [];
@@ -45,6 +50,9 @@ export class Says {
     if (reading.memory_used_bytes !== null) {
       const { memory_used_bytes: used, memory_total_bytes: total } = reading;
       put('memory', total === null ? format.memory(used) : format.memoryOf(used, total), trans.__('Memory in use'));
+    }
+    if (age !== null) {
+      put('age', trans.__('data %1 old', format.duration(age)), trans.__('When this GPU was read last'));
     }
     if (reading.power_mw !== null) {
       put('power', this.watts(reading.power_mw), trans.__('Power'));
@@ -63,15 +71,6 @@ export class Says {
       put('throttled', trans.__('slowed: %1', why), trans.__('Why the clock is lower than it could be'));
     }
     return out;
-  }
-
-  /** What is beside a title: where it is, and of what is not read here how old it is. */
-  detail({ detail, remote, trouble }: Subject, reading: SampleView | undefined, now: number): string {
-    if (!remote || !reading || trouble) {
-      return detail;
-    }
-    const age = this.words.format.duration(now - reading.taken_at);
-    return [detail, this.words.trans.__('data %1 old', age)].filter(Boolean).join(' · ');
   }
 
   /** What is not known now, with why; empty where all is known. */

@@ -95,8 +95,9 @@ def _device(device: Json) -> Json:
     title = f"GPU {device.get('index')} · {name}"
     remote = device.get("remote")
     if remote:
-        host = remote.get("host") or "another machine"
-        title, detail = f"{host} · {title}", _pods(remote.get("pods"))
+        # numbers are the same on all machines
+        title = f"{remote.get('host') or 'another machine'} · GPU {device.get('index')}"
+        detail = f"{name} · {_pods(remote.get('pods'))}"
     lost = device.get("lost") or {}
     return {**_row(device, "device", device["uuid"], title, detail, lost.get("text") or ""), "remote": bool(remote)}
 
