@@ -12,7 +12,17 @@ import re
 import types
 from typing import Any
 
-__all__ = ["Sink", "make_pickler", "mark", "notebook_globals", "read_all", "why_not"]
+__all__ = [
+    "Plain",
+    "Sink",
+    "make_pickler",
+    "mark",
+    "notebook_globals",
+    "read_all",
+    "why_lost",
+    "why_not",
+    "with_cloudpickle",
+]
 
 PROTOCOL = 5
 WITHOUT_CLOUDPICKLE = " (install cloudpickle to carry it)"
@@ -66,14 +76,17 @@ def make_pickler(sink: Sink, namespace: dict[str, Any]) -> pickle.Pickler:
     try:
         import cloudpickle
 
-        pickler: pickle.Pickler = _with_cloudpickle(cloudpickle)(sink, namespace, callback)
+        pickler: pickle.Pickler = with_cloudpickle(cloudpickle)(sink, namespace, callback)
     except ImportError:
-        pickler = _Plain(sink, protocol=PROTOCOL, buffer_callback=callback)
+        pickler = Plain(sink, namespace, callback)
     return pickler
 
 
-class _Plain(pickle.Pickler):
+class Plain(pickle.Pickler):
     """Standard pickle, without the trap that it stores the notebook's own classes by name only."""
+
+    def __init__(self, sink: Any, namespace: dict[str, Any], callback: Any) -> None:
+        super().__init__(sink, protocol=PROTOCOL, buffer_callback=callback)
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, (type, types.FunctionType)) and getattr(obj, "__module__", None) == "__main__":
@@ -96,9 +109,11 @@ def notebook_globals() -> dict[str, Any]:
     return _loading
 
 
-def _with_cloudpickle(cloudpickle: Any) -> Any:
+def with_cloudpickle(cloudpickle: Any) -> Any:
+    """The class of a pickler that takes functions and classes of the notebook along."""
+
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-        def __init__(self, sink: Sink, namespace: dict[str, Any], callback: Any) -> None:
+        def __init__(self, sink: Any, namespace: dict[str, Any], callback: Any) -> None:
             super().__init__(sink, protocol=PROTOCOL, buffer_callback=callback)
             self._namespace = namespace
             # otherwise each function would get a copy of the variables it uses, and no longer see new values
@@ -174,7 +189,7 @@ def _read_patiently(file: Any, order: list[tuple[str, int, int]]) -> tuple[dict[
             unpickler.problem = unpickler.problem or error
         if unpickler.problem is not None:
             found.pop(name, None)
-            lost[name] = _why_lost(unpickler.problem)
+            lost[name] = why_lost(unpickler.problem)
             memo.forget(before)
         memo.jump(remembered)
     return found, lost
@@ -272,7 +287,8 @@ def why_not(value: Any, error: BaseException) -> str:
     return f"a {name.rpartition('.')[2]} can't be saved"
 
 
-def _why_lost(error: BaseException) -> str:
+def why_lost(error: BaseException) -> str:
+    """In plain words why a variable can't be read back."""
     if isinstance(error, ImportError):
         return "what it needs can't be imported here"
     if isinstance(error, MemoryError):

@@ -1,0 +1,218 @@
+"""The same objects in two processes: what one of them changed goes to the other, and nothing goes twice.
+
+A pickler and the unpickler that reads it number the objects that they meet in the same order. These numbers are kept,
+so both sides have one name for each object that has ever gone from one to the other. What both have and has not changed
+since is sent as its number alone. What has changed is sent once, and taken over by the very object that has it there:
+whoever holds it under another name, or in a container, sees the change.
+
+What has changed is found by comparing: plain containers and objects of Python classes by the identity of what they
+hold; anything else by a hash of its pickle, with the contents of its buffers and without what both sides know.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import content, packer, pickling
+from .packing import CHANGES, Failed, Packing, Parcel
+
+__all__ = ["Arrival", "Mirror", "Unreadable"]
+
+Json = dict[str, Any]
+
+
+class Unreadable(Exception):
+    """A variable that has come can't be made here."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name)
+        self.name = name
+        self.why = why
+
+
+@dataclass
+class Arrival:
+    """What has come: the variables by name, once `apply` has brought everything up to date."""
+
+    apply: Callable[[], dict[str, Any]]
+
+
+class Mirror:
+    """One side's view of the objects that both have.
+
+    Parameters
+    ----------
+    namespace : dict
+        The variables of this side; functions of the notebook have it as their globals on both.
+    leads : bool
+        Of the notebook's side: it sends what functions use too, and says what both can forget.
+    """
+
+    def __init__(self, namespace: dict[str, Any], leads: bool) -> None:
+        self.namespace = namespace
+        self.leads = leads
+        self.objects: dict[int, Any] = {}
+        self.numbers: dict[int, int] = {}
+        self._seen: dict[int, Any] = {}
+        self.following = 0
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    def pack(self, roots: dict[str, Any], also: Mapping[str, Any] | None = None, follow: bool = True) -> Parcel:
+        """Make a parcel of variables, and of what has changed in them.
+
+        Parameters
+        ----------
+        roots : dict of str to object
+            Variables whose names are told.
+        also : mapping of str to object, optional
+            Variables that are looked through for changes besides.
+        follow : bool
+            Whether the notebook's side also sends variables that functions in it use.
+        """
+        left: dict[str, str] = {}
+        stale: dict[int, str] = {}
+        forgotten = self._forget() if self.leads else []
+        while True:
+            packing = Packing(self, {n: v for n, v in roots.items() if n not in left}, also or {}, left, stale)
+            packing.follow = follow and self.leads
+            try:
+                return packing.run(forgotten)
+            except Failed as failed:
+                left.setdefault(failed.name, failed.why)
+                if failed.identity is not None:
+                    stale[failed.identity] = failed.why
+            finally:
+                packing.close()
+
+    def has_changed(self, number: int) -> bool:
+        """Whether an object is not as both sides know it."""
+        thing = self.objects[number]
+        before = self._seen.get(number)
+        kind = content.kind_of(type(thing))
+        if kind == "fixed":
+            return False
+        if kind in ("own", "whole"):
+            return not isinstance(before, packer.Hash) or before.digest != self.look(number).digest
+        return not isinstance(before, content.Shallow) or not content.same(before, content.snapshot(kind, thing))
+
+    def look(self, number: int) -> Any:
+        """What an object holds now, to compare with."""
+        thing = self.objects[number]
+        kind = content.kind_of(type(thing))
+        if kind == "fixed":
+            return None
+        return packer.Hash.of(self, thing) if kind in ("own", "whole") else content.snapshot(kind, thing)
+
+    def below(self, number: int) -> Iterable[Any]:
+        """What an object that has not changed holds."""
+        seen = self._seen.get(number)
+        yield from content.children(self.objects[number]) if seen is None else seen.children
+        if type(self.objects[number]).__module__ == "__main__":
+            yield type(self.objects[number])
+
+    def register(self, number: int, thing: Any, seen: Any = None) -> None:
+        self.objects[number] = thing
+        self.numbers.setdefault(id(thing), number)
+        self._seen[number] = seen
+
+    def remember(self, seen: dict[int, Any], following: int) -> None:
+        self._seen.update(seen)
+        self.following = following
+
+    def _forget(self) -> list[int]:
+        """Leave out what nobody but us holds any more."""
+        gone: list[int] = []
+        while True:
+            lonely = _lonely(self.objects)
+            if not lonely:
+                return gone
+            self.drop(lonely)
+            gone += lonely
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            thing = self.objects.pop(number, None)
+            if thing is not None and self.numbers.get(id(thing)) == number:
+                del self.numbers[id(thing)]
+            self._seen.pop(number, None)
+
+    # -- receiving --------------------------------------------------------------------------------
+
+    def unpack(self, head: Json, parts: list[Any]) -> Arrival:
+        """Read a parcel; nothing is changed before its ``apply`` is called.
+
+        Raises
+        ------
+        Unreadable
+        """
+        builtins = self.namespace.get("__builtins__")
+        unpickler = packer.Unpacker(self, parts[0], parts[1:])
+        found: list[tuple[str, Any, Any]] = []
+        try:
+            for form, key, origin in head["order"]:
+                try:
+                    found.append((form, key, unpickler.load()))
+                except Exception as error:
+                    raise Unreadable(origin, pickling.why_lost(error)) from None
+        finally:
+            # cloudpickle sets it in the globals of each function it makes
+            if builtins is not None:
+                self.namespace["__builtins__"] = builtins
+        return Arrival(lambda: self._apply(head, found, unpickler.memo.copy()))
+
+    def _apply(self, head: Json, found: list[tuple[str, Any, Any]], memo: dict[int, Any]) -> dict[str, Any]:
+        self.drop(head["forgotten"])
+        replaced: dict[int, tuple[Any, Any]] = {}
+        changed = [(form, number, new) for form, number, new in found if form in CHANGES]
+        for form, number, new in sorted(changed, key=lambda one: CHANGES.index(one[0])):
+            thing = self.objects[number]
+            if form == "fill":
+                content.fill(thing, content.kind_of(type(thing)), new)
+            elif form == "state":
+                content.set_state(thing, new)
+            elif not content.become(thing, new):
+                replaced[id(thing)] = (thing, new)
+                self.numbers.pop(id(thing), None)
+                self.objects[number] = new
+                self.numbers[id(new)] = number
+        values = {name: new for form, name, new in found if form == "name"}
+        skipped, first = set(head["skipped"]), int(head["first"])
+        fresh = []
+        for place, thing in memo.items():
+            if place not in skipped and packer.worth_a_number(thing):
+                self.register(first + place, thing)
+                fresh.append(first + place)
+        if replaced:
+            values = {name: replaced.get(id(value), (None, value))[1] for name, value in values.items()}
+            self._replace(replaced)
+        seen = {number: self.look(number) for number in [*fresh, *(number for _, number, _ in changed)]}
+        self.remember(seen, first + len(memo))
+        return values
+
+    def _replace(self, replaced: dict[int, tuple[Any, Any]]) -> None:
+        """Let all that holds an old object hold the new one: variables, and containers that both sides know."""
+        while replaced:
+            further: dict[int, tuple[Any, Any]] = {}
+            content.exchange(self.namespace, "dict", replaced)
+            for number, thing in list(self.objects.items()):
+                kind = content.kind_of(type(thing))
+                if type(thing) is tuple and any(id(one) in replaced for one in thing):
+                    new = tuple(replaced.get(id(one), (None, one))[1] for one in thing)
+                    further[id(thing)] = (thing, new)
+                    self.numbers.pop(id(thing), None)
+                    self.objects[number] = new
+                    self.numbers[id(new)] = number
+                elif content.exchange(thing, kind, replaced):
+                    self._seen[number] = self.look(number)
+            replaced = further
+
+
+def _lonely(table: dict[int, Any]) -> list[int]:
+    """Whose objects nobody holds but the table."""
+    counts = {number: sys.getrefcount(thing) for number, thing in {**table, -1: object()}.items()}
+    # the copy holds those of the table once more
+    return [number for number, count in counts.items() if count <= counts[-1] + 1 and number >= 0]

@@ -1,0 +1,239 @@
+"""Making a parcel for the other process: variables, and whatever has changed below them."""
+
+from __future__ import annotations
+
+import io
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from . import content, packer, pickling, reading
+
+if TYPE_CHECKING:
+    from .mirror import Mirror
+
+__all__ = ["CHANGES", "Failed", "Packing", "Parcel"]
+
+Json = dict[str, Any]
+
+#: how an object is told that has changed, in the order in which they are taken over: what an object makes of its state
+#: may depend on what it holds
+CHANGES = ("fill", "whole", "state")
+
+
+@dataclass
+class Parcel:
+    """What goes to the other side.
+
+    Attributes
+    ----------
+    head : dict
+        Plain JSON: what is in it, in order.
+    stream : bytes
+        The pickles.
+    buffers : list
+        What large arrays hold, not copied.
+    left : dict of str to str
+        Variables that can't go, and why.
+    agree : callable
+        To be called when the other side has taken it over.
+    """
+
+    head: Json
+    stream: bytes
+    buffers: list[Any]
+    left: dict[str, str]
+    agree: Callable[[], None] = field(repr=False)
+
+    @property
+    def parts(self) -> list[Any]:
+        return [self.stream, *self.buffers]
+
+
+class Failed(Exception):
+    def __init__(self, name: str, why: str, identity: int | None = None) -> None:
+        super().__init__(name)
+        self.name = name
+        self.why = why
+        self.identity = identity
+
+
+class Packing:
+    """One attempt at a parcel."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        roots: dict[str, Any],
+        also: Mapping[str, Any],
+        left: dict[str, str],
+        stale: dict[int, str],
+    ) -> None:
+        self._mirror = mirror
+        self._roots = roots
+        self._also = also
+        self._left = left
+        self._stale = stale
+        self._stream = io.BytesIO()
+        self._buffers: list[Any] = []
+        self._order: list[list[Any]] = []
+        self._work: deque[tuple[Any, str]] = deque()
+        self._visited: dict[int, Any] = {}
+        self._temporary: list[Any] = []
+        self._needs: set[str] = set()
+        self._name = ""
+        self._by_value = False
+        self._known: dict[int, bool] = {}
+        self.follow = False
+        self._pickler = packer.new(self._stream, mirror, self._number, self._buffers.append, self._needs)
+
+    def run(self, forgotten: list[int]) -> Parcel:
+        for name, value in self._roots.items():
+            self._dump_root(name, value)
+        for name, thing in self._also.items():
+            self._name = name
+            self._visit(thing)
+        done = {*self._roots, *self._left}
+        while True:
+            while self._work:
+                thing, self._name = self._work.popleft()
+                self._go_through(thing)
+            names = sorted(n for n in self._needs if n not in done and reading.is_theirs(n))
+            names = [name for name in names if name in self._mirror.namespace] if self.follow else []
+            if not names:
+                return self._parcel(forgotten)
+            for name in names:
+                done.add(name)
+                self._dump_root(name, self._mirror.namespace[name])
+
+    def close(self) -> None:
+        """Let go of all that was packed: the pickler and we hold each other."""
+        self._pickler.clear_memo()
+        del self._pickler
+
+    def _dump_root(self, name: str, value: Any) -> None:
+        self._name = name
+        self._visit(value)
+        self._dump("name", name, value)
+
+    def _dump(self, form: str, key: Any, value: Any, own: bool = False) -> None:
+        try:
+            (self._pickler.dump_own if own else self._pickler.dump)(value)
+        except Exception as error:
+            why = str(error) if isinstance(error, packer.Unsendable) else pickling.why_not(value, error)
+            identity = id(self._mirror.objects[key]) if form in CHANGES else None
+            raise Failed(self._name, why, identity) from None
+        self._order.append([form, key, self._name])
+
+    def _number(self, thing: Any) -> int | None:
+        """The number to write instead of an object, if it has one."""
+        number = self._mirror.numbers.get(id(thing))
+        if number is None:
+            return None
+        self._visit(thing)
+        return None if self._by_value and self._has_changed(number) else number
+
+    def _has_changed(self, number: int) -> bool:
+        if number not in self._known:
+            self._known[number] = self._mirror.has_changed(number)
+        return self._known[number]
+
+    def _visit(self, thing: Any) -> None:
+        if id(thing) not in self._visited and id(thing) in self._mirror.numbers:
+            self._visited[id(thing)] = thing
+            self._work.append((thing, self._name))
+
+    def _go_through(self, thing: Any) -> None:
+        mirror, number = self._mirror, self._mirror.numbers[id(thing)]
+        if isinstance(thing, types.FunctionType) and thing.__globals__ is mirror.namespace:
+            self._needs.update(reading.globals_of(thing.__code__))
+        below = [one for one in mirror.below(number) if type(one) not in content.ATOMS]
+        for one in below:
+            self._visit(one)
+        kind = content.kind_of(type(thing))
+        changed = self._has_changed(number)
+        if not changed and kind in ("own", "whole") and content.copies(type(thing)):
+            known = [mirror.numbers.get(id(one)) for one in below]
+            changed = any(one is not None and self._has_changed(one) for one in known)
+        if changed and id(thing) not in self._stale:
+            self._dump_changed(kind, number, thing)
+        elif changed and mirror.leads:
+            # a cell must not run on what was
+            raise Failed(self._name, self._stale[id(thing)])
+
+    def _dump_changed(self, kind: str, number: int, thing: Any) -> None:
+        if kind == "whole":
+            # what makes it there would find what it holds as it was before
+            self._by_value = content.copies(type(thing))
+            try:
+                self._dump("whole", number, thing, own=True)
+            finally:
+                self._by_value = False
+            return
+        if kind in ("state", "own"):
+            try:
+                state = thing.__reduce_ex__(pickling.PROTOCOL)[2]
+            except Exception as error:
+                raise Failed(self._name, pickling.why_not(thing, error), id(thing)) from None
+            self._temporary.append(state)
+            self._dump("state", number, state)
+            return
+        held = content.held(kind, thing)
+        self._temporary.append(held)
+        self._dump("fill", number, held)
+
+    def _parcel(self, forgotten: list[int]) -> Parcel:
+        # nobody but the pickler holds this one, as is so for all that was made on the way
+        self._dump("end", None, [])
+        mirror, memo = self._mirror, self._pickler.memo.copy()
+        counts = {identity: sys.getrefcount(thing) for identity, (_, thing) in memo.items()}
+        least = counts[max(memo, key=lambda identity: memo[identity][0])]
+        aside = {id(one) for one in self._temporary}
+        # what is not the object itself on the other side
+        aside.update(id(_attributes(one)) for _, one in memo.values())
+        first, skipped, fresh = mirror.following, [], []
+        for identity, (place, thing) in memo.items():
+            if not packer.worth_a_number(thing):
+                continue
+            if identity in mirror.numbers or identity in aside or counts[identity] <= least:
+                skipped.append(place)
+            else:
+                fresh.append((first + place, thing))
+        changed = [number for form, number, _ in self._order if form in CHANGES]
+        with _Registered(mirror, fresh):
+            seen = {number: mirror.look(number) for number in [*(number for number, _ in fresh), *changed]}
+
+        following = first + len(memo)
+
+        def agree() -> None:
+            for number, thing in fresh:
+                mirror.register(number, thing)
+            mirror.remember(seen, following)
+
+        head = {"order": self._order, "first": first, "skipped": skipped, "forgotten": forgotten}
+        return Parcel(head, self._stream.getvalue(), self._buffers, dict(self._left), agree)
+
+
+class _Registered:
+    """New objects have their numbers while they are looked at, and keep them only if the other side agrees."""
+
+    def __init__(self, mirror: Mirror, fresh: list[tuple[int, Any]]) -> None:
+        self._mirror = mirror
+        self._fresh = fresh
+
+    def __enter__(self) -> None:
+        for number, thing in self._fresh:
+            self._mirror.register(number, thing)
+
+    def __exit__(self, *error: object) -> None:
+        self._mirror.drop(number for number, _ in self._fresh)
+
+
+def _attributes(thing: Any) -> Any:
+    try:
+        return vars(thing)
+    except Exception:  # what a person's class may raise here is its own affair
+        return None

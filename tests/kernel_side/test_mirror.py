@@ -1,0 +1,322 @@
+"""Two processes with the same objects: a cell that runs on one side leaves the other as if it had run there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swangpu.kernel_side import reading
+from swangpu.kernel_side.mirror import Mirror, Unreadable
+from swangpu.kernel_side.packing import Parcel
+
+BEGIN = """
+from collections import OrderedDict, defaultdict, deque
+
+class Box:
+    def __init__(self, v):
+        self.v = v
+
+class Slotted:
+    __slots__ = ("v",)
+    def __init__(self, v):
+        self.v = v
+
+class Own:
+    def __init__(self, v):
+        self.v, self.items = v, [v]
+        self.handle = open  # can't go along
+    def __getstate__(self):
+        return {"v": self.v, "items": self.items}
+
+class Copying:
+    def __init__(self, v):
+        self.items = list(v) if isinstance(v, list) else [v]
+    def __reduce__(self):
+        return Copying, (self.items,)
+
+class Many(list):
+    pass
+
+x0, x1, x2, x3 = [], {}, Box(1), 7
+"""
+
+
+COUNTER = """
+def counter():
+    n = 0
+    def up():
+        nonlocal n
+        n += 1
+        return n
+    return up
+up = counter()
+"""
+
+
+class Sides:
+    """A notebook and a companion in one process; what goes between them goes as bytes."""
+
+    def __init__(self, begin: str = BEGIN) -> None:
+        self.notebook: dict[str, Any] = {"__name__": "__main__"}
+        self.companion: dict[str, Any] = {"__name__": "__main__"}
+        self.ours = Mirror(self.notebook, leads=True)
+        self.theirs = Mirror(self.companion, leads=False)
+        self.sent: list[int] = []
+        exec(begin, self.notebook)
+
+    def local(self, code: str) -> None:
+        exec(code, self.notebook)
+
+    def cell(self, code: str) -> Parcel:
+        """Run a cell in the companion, as `swangpu.kernel_side.worker` does."""
+        names = reading.read(code).reads & set(self.notebook)
+        parcel = self.ours.pack({name: self.notebook[name] for name in sorted(names)})
+        assert not parcel.left
+        for name in [name for name in self.companion if reading.is_theirs(name)]:
+            del self.companion[name]
+        self.companion.update(self.move(parcel, self.theirs))
+        before = {name: one for name, one in self.companion.items() if reading.is_theirs(name)}
+        exec(code, self.companion)
+        now = {name: one for name, one in self.companion.items() if reading.is_theirs(name)}
+        back = self.theirs.pack({n: v for n, v in now.items() if n not in before or before[n] is not v}, before)
+        assert not back.left
+        self.notebook.update(self.move(back, self.ours))
+        return back
+
+    def move(self, parcel: Parcel, to: Mirror) -> dict[str, Any]:
+        parts = [bytearray(memoryview(part)) for part in [parcel.stream, *(b.raw() for b in parcel.buffers)]]
+        self.sent.append(sum(map(len, parts)))
+        # in another process a class of the notebook is another class
+        with contextlib.suppress(ImportError):
+            importlib.import_module("cloudpickle.cloudpickle")._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
+        arrival = to.unpack(parcel.head, parts)
+        parcel.agree()
+        return arrival.apply()
+
+
+def shape(namespace: dict[str, Any]) -> Any:
+    """What the variables are, with a number for each object, so that two names of one are not two that are equal."""
+    numbers: dict[int, int] = {}
+    alive: list[Any] = []
+
+    def of(thing: Any) -> Any:
+        if isinstance(thing, (int, str, type(None))):
+            return thing
+        if id(thing) in numbers:
+            return ("again", numbers[id(thing)])
+        numbers[id(thing)] = len(numbers)
+        alive.append(thing)
+        name = type(thing).__name__
+        if isinstance(thing, dict):
+            held = [(key, of(value)) for key, value in thing.items()]
+        elif hasattr(thing, "__iter__"):
+            held = [of(one) for one in thing]
+        else:
+            held = []
+        attributes = dict(vars(thing)) if hasattr(thing, "__dict__") else {}
+        if name == "Slotted":
+            attributes = {"v": thing.v}
+        return (name, held, [(key, of(value)) for key, value in attributes.items() if key != "handle"])
+
+    return {name: of(namespace[name]) for name in ("x0", "x1", "x2", "x3")}
+
+
+names = st.sampled_from(["x0", "x1", "x2", "x3"])
+FORMS = [
+    "{a} = {b}",
+    "{a} = []",
+    "{a} = [{b}, {c}]",
+    "{a} = {{'k': {b}, 3: {c}}}",
+    "{a} = ({b}, {c})",
+    "{a} = Box({b})",
+    "{a} = Slotted({b})",
+    "{a} = Own({b})",
+    "{a} = Many([{b}])",
+    "{a} = deque([{b}])",
+    "{a} = OrderedDict(k={b})",
+    "{a} = defaultdict(list, k={b})",
+    "hasattr({a}, 'append') and {a}.append({b})",
+    "hasattr({a}, 'clear') and {a}.clear()",
+    "isinstance({a}, dict) and {a}.update(n={b})",
+    "isinstance({a}, dict) and {a}.pop('k', None)",
+    "hasattr({a}, 'v') and setattr({a}, 'v', {b})",
+    "hasattr({a}, 'items') and not isinstance({a}, dict) and {a}.items.append(5)",
+    "isinstance({a}, Box) and setattr({a}, 'more', {b})",
+    "hasattr({a}, 'more') and delattr({a}, 'more')",
+    "{a} = {b}; {b} = {c}",
+]
+statements = st.builds(lambda form, a, b, c: form.format(a=a, b=b, c=c), st.sampled_from(FORMS), names, names, names)
+codes = st.lists(statements, min_size=1, max_size=4).map("\n".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), codes), min_size=1, max_size=5))
+def test_a_cell_elsewhere_leaves_the_notebook_as_if_it_had_run_here(rounds: list[tuple[bool, str]]) -> None:
+    sides, truth = Sides(), Sides()
+    for here, code in rounds:
+        truth.local(code)
+        (sides.local if here else sides.cell)(code)
+        assert shape(sides.notebook) == shape(truth.notebook), code
+
+
+def test_who_holds_an_object_sees_its_changes_under_every_name() -> None:
+    sides = Sides()
+    sides.local("data = [1]; alias = data; deep = {'in': (data, 3)}; counts = {'a': 1}; box = Box(data)")
+    data, box, same = (sides.notebook[name] for name in ("data", "box", "Box"))
+    sides.cell("data.append(2); counts['b'] = data; box.v = {'new': data}; result = [box]")
+    after = sides.notebook
+    assert after["data"] is data is after["alias"] is after["deep"]["in"][0] is after["counts"]["b"]
+    assert data == [1, 2]
+    assert after["box"] is box is after["result"][0]
+    assert box.v == {"new": data}
+    assert type(after["result"][0]) is same
+
+
+def test_an_object_that_makes_itself_anew_is_never_left_as_it_was() -> None:
+    sides = Sides()
+    sides.local("inner = [1]; c = Copying([inner])")
+    sides.cell("c.items.append(2)")
+    assert sides.notebook["c"].items == [[1], 2]
+    sides.cell("c.items[0].append(3)")
+    assert sides.notebook["c"].items == [[1, 3], 2]
+    sides.local("c.items[0].append(4)")
+    sides.cell("seen = [list(c.items[0]), c.items[1]]")
+    assert sides.notebook["seen"] == [[1, 3, 4], 2]
+
+
+def test_what_has_not_changed_goes_once_and_what_has_goes_alone() -> None:
+    sides = Sides("from array import array\nbig = array('d', bytes(8_000_000)); small = [1]; both = {'big': big}")
+    sides.cell("x = len(big), small, both")
+    assert 8_000_000 < sides.sent[0] < 8_010_000, "once, although two names hold it"
+    sides.cell("y = len(big), small, both; small.append(2)")
+    sides.cell("z = both, small")
+    assert max(sides.sent[1:]) < 1000
+    sides.local("small.append(3)")
+    sides.cell("both, small.append(4)")
+    assert sides.notebook["small"] == [1, 2, 3, 4]
+    assert max(sides.sent[1:]) < 1000
+    sides.local("big[5] = 1.0")
+    sides.cell("big[6] = big[5] + 1")
+    assert sides.sent[-2] > 8_000_000, "what the notebook changed goes again"
+    assert list(sides.notebook["big"][4:8]) == [0.0, 1.0, 2.0, 0.0]
+
+
+def test_what_nobody_holds_any_more_is_forgotten_on_both_sides() -> None:
+    sides = Sides()
+    sides.local("data = [[n] for n in range(100)]")
+    sides.cell("len(data)")
+    many = len(sides.ours.objects)
+    sides.local("del data")
+    sides.cell("x0")
+    assert len(sides.ours.objects) <= many - 100
+    assert set(sides.theirs.objects) == set(sides.ours.objects)
+
+
+def test_functions_bring_along_what_they_use_and_see_new_values() -> None:
+    sides = Sides()
+    sides.local(
+        "scale = 2\ndef inner(n):\n    return n * scale\ndef outer(n):\n    return inner(n) + 1\ncalls = [outer]"
+    )
+    sides.cell("r = calls[0](5)")
+    assert sides.notebook["r"] == 11
+    sides.local("scale = 10")
+    sides.cell("r = outer(5)\ndef made(n):\n    return outer(n) + scale")
+    assert sides.notebook["r"] == 51
+    sides.local("scale = 1")
+    assert sides.notebook["made"](1) == 3, "a function of a cell is one of the notebook afterwards"
+    sides.local(COUNTER)
+    sides.cell("up(); up()")
+    assert sides.notebook["up"]() == 3
+
+
+def test_what_cannot_go_is_named_and_the_rest_goes() -> None:
+    sides = Sides()
+    sides.local("import threading\nlock = threading.Lock(); held = [lock]; good = [1]\ndef use():\n    return lock")
+    every = {name: sides.notebook[name] for name in ("lock", "held", "good", "use")}
+    parcel = sides.ours.pack(every)
+    assert set(parcel.left) == {"lock", "held"}
+    assert "lock" in parcel.left["held"]
+    assert set(sides.move(parcel, sides.theirs)) == {"good", "use"}
+
+
+def test_a_known_object_that_has_become_unsendable_is_never_sent_as_it_was() -> None:
+    sides = Sides()
+    sides.local("data = [1]; other = {'data': data}")
+    sides.cell("data, other")
+    sides.local("data.append(i for i in [1])")
+    parcel = sides.ours.pack({name: sides.notebook[name] for name in ("data", "other", "x0")})
+    assert set(parcel.left) == {"data", "other"}
+
+
+@pytest.mark.usefixtures("without_cloudpickle")
+def test_without_cloudpickle_what_the_notebook_defines_is_named() -> None:
+    sides = Sides()
+    sides.local("import json\ndef f():\n    return 1\nbox = Box(1)")
+    parcel = sides.ours.pack({name: sides.notebook[name] for name in ("f", "box", "Box", "x0", "json")})
+    assert set(parcel.left) == {"f", "box", "Box"}
+    assert all("install cloudpickle" in why for why in parcel.left.values())
+    assert sides.move(parcel, sides.theirs)["json"].__name__ == "json"
+
+
+@pytest.fixture
+def without_cloudpickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+
+
+class Fragile:
+    """Can be sent, and not be made again."""
+
+    def __reduce__(self) -> Any:
+        return Fragile.make, ()
+
+    @staticmethod
+    def make() -> Any:
+        raise OSError("the device is gone")
+
+
+def test_what_cannot_be_made_there_is_named_and_nothing_is_changed() -> None:
+    sides = Sides()
+    sides.local("data = [1]")
+    sides.cell("data")
+    sides.notebook["fragile"] = Fragile()
+    sides.local("data.append(2)")
+    parcel = sides.ours.pack({name: sides.notebook[name] for name in ("data", "fragile")})
+    with pytest.raises(Unreadable) as caught:
+        sides.move(parcel, sides.theirs)
+    assert caught.value.name == "fragile"
+    assert sides.companion["data"] == [1]
+
+
+def test_numpy_arrays_keep_their_memory() -> None:
+    numpy = pytest.importorskip("numpy")
+    sides = Sides("import numpy as np\na = np.zeros((1000, 100)); view = a[:2]; m = np.eye(3).T")
+    sides.local("o = np.empty(2, object); o[1] = [1]")
+    a = sides.notebook["a"]
+    sides.cell("a += 1; m *= 2; o[1].append(2)")
+    assert sides.notebook["a"] is a
+    assert (sides.notebook["view"] == 1).all(), "a view of it in the notebook sees the change"
+    assert (sides.notebook["m"] == 2 * numpy.eye(3)).all()
+    assert sides.notebook["o"][1] == [1, 2]
+    sides.local("holder = {'a': a, 't': (a, 1)}")
+    sides.cell("holder['a'].shape = (100, 1000)")
+    after = sides.notebook
+    assert after["a"].shape == (100, 1000)
+    assert after["holder"]["a"] is after["a"] is after["holder"]["t"][0], "the new one is where the old one was"
+    sides.cell("b = a[1:3]; c = a.T; when = np.array(['2026-01-01'], dtype='M8[D]')")
+    assert after["b"].shape == (2, 1000)
+
+
+def test_a_large_array_is_hashed_in_pieces_and_every_byte_counts() -> None:
+    numpy = pytest.importorskip("numpy")
+    sides = Sides("import numpy as np\na = np.zeros(9_000_000)")
+    sides.cell("a")
+    for place in (0, 4_194_304, 8_999_999):
+        sides.cell(f"a[{place}] = {place} + 1")
+        assert sides.notebook["a"][place] == place + 1
+    assert numpy.count_nonzero(sides.notebook["a"]) == 3
