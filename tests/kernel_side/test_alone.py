@@ -14,7 +14,7 @@ import swangpu.kernel_side as package
 FOLDER = Path(package.__file__).parent
 FILES = sorted(FOLDER.rglob("*.py"))
 #: better parts that are used when they are there, each behind a try
-OPTIONAL = {"anywidget", "traitlets", "cloudpickle", "jupyter_core"}
+OPTIONAL = {"anywidget", "traitlets", "cloudpickle", "comm", "jupyter_core"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from .api import ApiError, find
 from .grammar import VERBS
+from .reading import is_theirs
 
 __all__ = ["candidates", "register"]
 
@@ -24,8 +26,8 @@ _DURATIONS = ["30min", "1h", "2h", "4h", "8h"]
 _kept: tuple[float, list[str], list[str]] = (-KEEP_S, [], [])
 
 
-def candidates(line: str) -> list[str]:
-    """What could stand at the end of a line that begins with ``%gpu`` or ``%%gpu``."""
+def candidates(line: str, variables: Iterable[str] = ()) -> list[str]:
+    """What could stand at the end of a line of ``%gpu`` or ``%%gpu``; ``variables`` are the notebook's."""
     words = line.split()
     # the word that is being written; empty behind a space
     begun = "" if line[-1:].isspace() else words.pop()
@@ -37,13 +39,18 @@ def candidates(line: str) -> list[str]:
         found = _DURATIONS if last != "--warm" else ["30s", "60s", "5min"]
     elif last == "--on":
         found = _known()[1]
+    elif cell and last in ("-i", "-o"):
+        # several names with commas between them are one word
+        done = begun[: begun.rfind(",") + 1]
+        named = done.split(",")
+        found = [done + name for name in sorted(variables) if is_theirs(name) and name not in named]
     elif not before and not cell:
         found = [verb for verb in VERBS if verb]
     else:
         verb = "cell" if cell else before[0]
-        options = ["--warm", "--on", "--profile"] if cell else _OPTIONS.get(verb, [])
+        options = ["--warm", "--on", "--profile", "-i", "-o"] if cell else _OPTIONS.get(verb, [])
         asks = cell or verb == "get" or before[:2] == ["cluster", "get"]
-        has_wanted = any(not word.startswith("--") for word in (before if cell else before[1:]))
+        has_wanted = any(not word.startswith("-") for word in (before if cell else before[1:]))
         found = [option for option in options if option not in before]
         found = (_known()[0] if asks and not has_wanted else []) + found
     return [one for one in found if one.startswith(begun)]
@@ -69,7 +76,8 @@ def register(ip: Any) -> None:
 
     def complete(shell: Any, event: Any) -> list[str]:
         try:
-            return candidates(event.text_until_cursor if hasattr(event, "text_until_cursor") else event.line)
+            line = event.text_until_cursor if hasattr(event, "text_until_cursor") else event.line
+            return candidates(line, shell.user_ns)
         except Exception:
             return []
 

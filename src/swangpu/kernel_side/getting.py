@@ -1,11 +1,7 @@
-"""``%gpu get``, ``%gpu release`` and ``%%gpu``: how this kernel comes on a share and off it.
+"""``%gpu get`` and ``%gpu release``: how this kernel comes on a share and off it.
 
 A kernel that has not used CUDA, and sees the device, is put on it by its environment alone. Otherwise the server
 restarts it, and the person says first what becomes of the variables.
-
-Limits of ``%%gpu``: the cell runs in this kernel. If it uses CUDA, the kernel keeps CUDA's context (some hundred MB of
-the device's memory) until it is restarted, and can't move to another device; that is said after the cell. A cell with
-a top-level ``await`` can't be held for.
 """
 
 from __future__ import annotations
@@ -15,17 +11,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import carry, cuda, hold, render, stack, words
+from . import carry, cuda, hold, render, words
 from .api import Api, ApiError
 from .grammar import Command, GrammarError
-from .screen import Progress, show
+from .screen import Progress, warn
 
 __all__ = ["Getter"]
 
 Json = dict[str, Any]
 
-#: a cell that is still running when this is over goes on, and its share with it, if nobody waits
-CELL_LEASE_S = 3600.0
 #: between two attempts to restart a kernel in which a cell runs, in seconds
 BUSY_PAUSE_S = 0.5
 
@@ -44,8 +38,6 @@ class Getter:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._environment = hold.Environment()
-        self._warm: tuple[hold.Holding, threading.Timer] | None = None
-        self._lock = threading.Lock()
         self.asked_id: str | None = None
         self.released_id: str | None = None
         #: the session that it came on by its environment, and the one that it left so and may come back to
@@ -73,7 +65,7 @@ class Getter:
             return self._choose(f"{used[0].upper()}{used[1:]}, so it has to restart to change GPUs.", command)
         progress = Progress()
         if mine is None:
-            self._warn()
+            warn()
             mine = hold.request(api, hold.body(command))
             self.asked_id = str(mine["id"])
         if command.notify and mine["state"] == "queued":
@@ -100,15 +92,6 @@ class Getter:
         if kernel_id is None:
             raise ApiError("This Python is no kernel of a Jupyter server.", code="no_such_kernel")
         return kernel_id
-
-    @staticmethod
-    def _warn() -> None:
-        found = stack.warning(stack.look())
-        if found is not None:
-            view = render.problem(found["text"])
-            if found["params"]["hint"]:
-                view.add("hint", f"What helps: `{found['params']['hint']}`")
-            show(view)
 
     def _attach_in_place(self, api: Api, session: Json, progress: Progress) -> None:
         progress.say(f"{words.title(session)}: starting.")
@@ -146,7 +129,7 @@ class Getter:
     def _restart(self, api: Api, command: Command, mine: Json | None) -> render.View:
         kernel_id, choice = self._kernel(), command.carry or "none"
         if mine is None:
-            self._warn()
+            warn()
             mine = hold.request(api, hold.body(command))
             self.asked_id = str(mine["id"])
         kept = "with your variables" if choice == "all" else "without your variables"
@@ -224,73 +207,3 @@ class Getter:
         elif after["state"] in ("queued", "ready"):
             self.asked_id = str(after["id"])
         return render.note(f"{words.title(after)} is yours again. {words.state(after)}.")
-
-    # -- %%gpu ------------------------------------------------------------------------------------
-
-    def hold_for_cell(self, api: Api, command: Command) -> hold.Holding:
-        """A share for one cell: the one that is still warm, or a new one."""
-        warm = self._take_warm(command)
-        if warm is not None:
-            return warm
-        used = cuda.why_touched()
-        if used is not None:
-            raise ApiError(
-                f"{used[0].upper()}{used[1:]} before, so a cell of it can't move to another GPU.",
-                "Restart the kernel, or keep one GPU for it: `%gpu get 10GB --carry`.",
-                code="cuda_used",
-            )
-        self._warn()
-        progress = Progress()
-        wanted = hold.body(command, purpose="a cell")
-        wanted["duration_s"] = CELL_LEASE_S
-        session = hold.request(api, wanted)
-        try:
-            session = hold.wait(
-                api,
-                session,
-                lambda now: progress.say(f"{words.title(now)}: {words.state(now)}.", "The cell runs then."),
-            )
-            return hold.Holding(api, session)
-        except BaseException:
-            hold.give_up(api, session["id"])
-            raise
-
-    def end_cell(self, holding: hold.Holding, warm_s: float) -> render.View:
-        """The cell has ended: give its share back, now or after a while."""
-        name, held = words.title(holding.session), words.duration(time.monotonic() - holding.held_since)
-        if warm_s > 0:
-            timer = threading.Timer(warm_s, self._cool)
-            timer.daemon = True
-            with self._lock:
-                self._warm = (holding, timer)
-            timer.start()
-            return render.note(f"Ran on {name}; it is kept for {words.duration(warm_s)} more.")
-        holding.release()
-        view = render.note(f"Ran on {name}, held for {held}.")
-        if cuda.touched():
-            view.add("hint", "The kernel still has CUDA's context on that GPU, some hundred MB, until it is restarted.")
-        return view
-
-    def _take_warm(self, command: Command) -> hold.Holding | None:
-        with self._lock:
-            warm, self._warm = self._warm, None
-        if warm is None:
-            return None
-        holding, timer = warm
-        timer.cancel()
-        try:
-            session = holding.refresh()
-        except ApiError:
-            session = {"state": "ended"}
-        enough = (session.get("memory_bytes") or 0) >= (command.memory_bytes or 0)
-        same = command.flavor in (None, session.get("flavor")) and command.pool in (None, session.get("pool"))
-        if session["state"] == "active" and enough and same:
-            return holding
-        holding.release()
-        return None
-
-    def _cool(self) -> None:
-        with self._lock:
-            warm, self._warm = self._warm, None
-        if warm is not None:
-            warm[0].release()

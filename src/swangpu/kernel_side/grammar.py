@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 import re
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ class Command:
         The beginning of a session's id; ``on`` or ``off`` for ``%gpu profile``.
     profile : bool
         Whether ``%%gpu`` says what the cell did.
+    inputs, outputs : tuple of str or None
+        The variables that ``%%gpu`` sends and brings back; None means what the cell reads, and what it sets or changes.
     """
 
     verb: str
@@ -87,6 +90,8 @@ class Command:
     warm_s: float = 0.0
     target: str | None = None
     profile: bool = False
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
 
     @property
     def wants_something(self) -> bool:
@@ -212,8 +217,9 @@ def parse_cell(line: str) -> Command:
         raise GrammarError("How much memory does the cell need?", hint)
     if command.count != 1:
         raise GrammarError("A cell runs on one GPU.", hint)
-    if not command.wants_something and (command.warm_s or command.pool):
-        raise GrammarError("`--warm` and `--on` are about a GPU that is got for this cell.", hint)
+    given = command.warm_s or command.pool or command.inputs or command.outputs
+    if not command.wants_something and given:
+        raise GrammarError("`--warm`, `--on`, `-i` and `-o` are about a GPU that is got for this cell.", hint)
     return command
 
 
@@ -221,7 +227,7 @@ def _get(verb: str, words: list[str]) -> Command:
     wanted: str | None = None
     values: dict[str, str] = {}
     flags: set[str] = set()
-    takes = {"cell": ["--on", "--warm"]}.get(verb, ["--for", "--on"])
+    takes = {"cell": ["--on", "--warm", "-i", "-o"]}.get(verb, ["--for", "--on"])
     switches = {"get": ["--notify", "--carry", "--drop"], "cluster get": ["--notify"], "cell": ["--profile"]}.get(
         verb, []
     )
@@ -231,7 +237,7 @@ def _get(verb: str, words: list[str]) -> Command:
         name, equals, value = word.partition("=")
         if name in takes:
             if not equals:
-                if not queue or queue[0].startswith("--"):
+                if not queue or queue[0].startswith("-"):
                     raise GrammarError(f"What comes after `{name}` is missing.", f"Write it like {_EXAMPLES[name]}.")
                 value = queue.pop(0)
             if name in values:
@@ -262,10 +268,26 @@ def _get(verb: str, words: list[str]) -> Command:
         carry="all" if "--carry" in flags else "none" if "--drop" in flags else None,
         warm_s=parse_duration(values["--warm"]) if "--warm" in values else 0.0,
         profile="--profile" in flags,
+        inputs=_names(values["-i"]) if "-i" in values else None,
+        outputs=_names(values["-o"]) if "-o" in values else None,
     )
 
 
-_EXAMPLES = {"--for": "`--for 2h`", "--on": "`--on POOL`", "--warm": "`--warm 60s`"}
+def _names(text: str) -> tuple[str, ...]:
+    names = text.split(",")
+    for name in names:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise GrammarError(f"{_quoted(name)} is not the name of a variable.", "Write it like `-i data,model`.")
+    return tuple(dict.fromkeys(names))
+
+
+_EXAMPLES = {
+    "--for": "`--for 2h`",
+    "--on": "`--on POOL`",
+    "--warm": "`--warm 60s`",
+    "-i": "`-i data,model`",
+    "-o": "`-o model`",
+}
 
 
 def _quoted(text: str) -> str:

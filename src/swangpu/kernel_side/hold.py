@@ -40,10 +40,11 @@ def this_kernel() -> str | None:
     return None
 
 
-def body(command: Command, *, kind: str = "kernel", **more: Any) -> Json:
+def body(command: Command, *, kind: str = "kernel", pid: int | None = None, **more: Any) -> Json:
     """The body of ``POST /sessions`` for what was written.
 
-    The process id tells a server on this machine whose use of the device is this session's.
+    The process id, of this process if no other is given, tells a server on this machine whose use of the device is this
+    session's.
     """
     return {
         "kind": kind,
@@ -53,7 +54,7 @@ def body(command: Command, *, kind: str = "kernel", **more: Any) -> Json:
         "duration_s": command.duration_s,
         "pools": [command.pool] if command.pool else [],
         "on_ready": "notify" if command.notify else "hold",
-        "options": {"pid": str(os.getpid())},
+        "options": {"pid": str(pid or os.getpid())},
         **more,
     }
 
@@ -155,13 +156,15 @@ class Environment:
 
 
 class Holding:
-    """A share that is held by this process, with its environment, and given back when the process dies.
+    """A share that is held by this process, and given back when the process dies.
 
     Parameters
     ----------
     api : Api
     session : dict
         A session whose turn has come.
+    in_place : bool
+        Whether this process gets the share's environment; otherwise the share is for another one.
 
     Raises
     ------
@@ -169,7 +172,7 @@ class Holding:
         It could not be started, or its devices are not of this machine.
     """
 
-    def __init__(self, api: Api, session: Json) -> None:
+    def __init__(self, api: Api, session: Json, in_place: bool = True) -> None:
         self._api = api
         self._environment = Environment()
         self._guard: Guard | None = None
@@ -182,7 +185,8 @@ class Holding:
         try:
             self._guard = Guard(api.base, api.token, session["id"])
             self.session = api.claim(session["id"])
-            self._environment.apply(self.session.get("environment") or {})
+            if in_place:
+                self._environment.apply(self.session.get("environment") or {})
         except BaseException:
             self.release()
             raise

@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from . import complete, getting, hold, profile, render, stack, words
+from . import cells, complete, getting, hold, profile, render, stack, words
 from .api import Api, ApiError, find
 from .grammar import Command, GrammarError, parse, parse_cell
 from .screen import show
@@ -30,6 +30,7 @@ class GpuMagics(Magics):
         super().__init__(shell)
         self.getter = getting.Getter(shell)
         self.profiler = profile.Profiler(shell)
+        self.cells = cells.Cells(shell, self.profiler)
         self._verbs: dict[str, Callable[[Api, Command], render.View | None]] = {
             "": self._look,
             "get": self._get,
@@ -47,10 +48,14 @@ class GpuMagics(Magics):
     def gpu(self, line: str, cell: str | None = None) -> None:
         """GPUs from this notebook: ``%gpu help``."""
         __tracebackhide__ = True  # what a cell raises is about the cell
+        if cell is not None:
+            try:
+                self._cell(line, cell)
+            except (GrammarError, ApiError) as error:
+                # what comes after it may need what it would have computed
+                raise cells.CellNotRun(error.detail, error.hint) from None
+            return
         try:
-            if cell is not None:
-                self._cell(parse_cell(line), cell)
-                return
             command = parse(line)
             view = render.help_page() if command.verb == "help" else self._verbs[command.verb](find(), command)
         except (GrammarError, ApiError) as error:
@@ -109,6 +114,8 @@ class GpuMagics(Magics):
                 advice = _offers(api, memory_bytes=command.memory_bytes, flavor=command.flavor)[1]
                 if advice.text:
                     show(advice)
+        # what is kept warm for the next cell would be a second one
+        self.cells.cool()
         return self.getter.get(api, command, mine)
 
     def _extend(self, api: Api, command: Command) -> render.View:
@@ -137,29 +144,22 @@ class GpuMagics(Magics):
 
     # -- the cell ---------------------------------------------------------------------------------
 
-    def _cell(self, command: Command, cell: str) -> None:
+    def _cell(self, line: str, cell: str) -> None:
         __tracebackhide__ = True
+        command = parse_cell(line)
         api = find()
         mine = self._own(api.sessions())
         if mine is not None and mine["state"] in ("active", "paused"):
             # it has a GPU already: holding a second one would only take it from others
             self._run(cell, mine["id"] if command.profile else None)
-            return
-        if not command.wants_something:
+        elif command.wants_something:
+            self.cells.run(api, command, line, cell)
+        else:
             raise ApiError(
                 "This kernel is on no GPU, so there is nothing to profile.",
                 "Get one for this cell with `%%gpu 10GB --profile`, or to keep with `%gpu get 10GB`.",
                 code="no_gpu",
             )
-        try:
-            holding = self.getter.hold_for_cell(api, command)
-        except KeyboardInterrupt:
-            show(render.note("Stopped; the cell did not run."))
-            return
-        try:
-            self._run(cell, holding.session["id"] if command.profile else None)
-        finally:
-            show(self.getter.end_cell(holding, command.warm_s))
 
     def _run(self, cell: str, profiled: str | None) -> None:
         """Run a cell; what it did on the session ``profiled`` is said once, whoever asked for that."""

@@ -13,14 +13,14 @@ import os
 import secrets
 import threading
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import IPython.display
 
 from . import allocators, hold, render, words
 from .api import Api, ApiError, find
 
-__all__ = ["Cell", "Profiler", "last", "line"]
+__all__ = ["Cell", "Profiler", "Told", "last", "line"]
 
 Json = dict[str, Any]
 
@@ -35,10 +35,26 @@ _display: Any = IPython.display.display
 _last: Cell | None = None
 
 
+class Peaks(Protocol):
+    """Who can say at a cell's end what frameworks needed."""
+
+    def end(self) -> list[allocators.Peak]: ...
+
+
+class Told:
+    """What another process has said of its frameworks, once it has."""
+
+    def __init__(self) -> None:
+        self.peaks: list[allocators.Peak] = []
+
+    def end(self) -> list[allocators.Peak]:
+        return self.peaks
+
+
 class Cell:
     """One profiled cell; ``profile`` has the fields of `swangpu.wire.ProfileView`, complete when ``known`` is set."""
 
-    def __init__(self, session_id: str, every_cell: bool, run_bytes: dict[str, int]) -> None:
+    def __init__(self, session_id: str, every_cell: bool, peaks: Peaks) -> None:
         self.session_id = session_id
         self.every_cell = every_cell
         #: kept, and not shown
@@ -49,7 +65,7 @@ class Cell:
         self.context = contextvars.copy_context()
         self.body: Json = {}
         self.handle: Any = None
-        self.peaks = allocators.begin(run_bytes)
+        self.peaks = peaks
         self.started_at = time.time()
         self._begun = time.perf_counter()
 
@@ -142,9 +158,10 @@ class Profiler:
                 cell.end(self._run_id)
                 cell.ended.set()
 
-    def begin(self, session_id: str) -> Cell:
-        """A cell begins to run on a session's share."""
-        cell = Cell(session_id, self.every_cell and not self._gap, self._run_bytes)
+    def begin(self, session_id: str, peaks: Peaks | None = None) -> Cell:
+        """A cell begins to run on a session's share, in this process unless another tells of its ``peaks``."""
+        peaks = peaks or allocators.begin(self._run_bytes)
+        cell = Cell(session_id, self.every_cell and not self._gap, peaks)
         if not self._free.acquire(blocking=False):
             cell.known.set()
             return cell

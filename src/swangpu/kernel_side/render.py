@@ -238,7 +238,8 @@ def _order(said: Json) -> list[str]:
 def help_page() -> View:
     view = View().add("head", "GPUs from this notebook")
     rows = [[f"`{f'%gpu {verb} {rest}'.rstrip()}`", what] for verb, (rest, what) in VERBS.items()]
-    rows.append(["`%%gpu 10GB [--warm 60s]`", "hold a GPU only while this cell runs"])
+    rows.append(["`%%gpu 10GB [--warm 60s]`", "run this cell beside a GPU, held only while it runs"])
+    rows.append(["`%%gpu 10GB -i data,model -o model`", "send and bring back these variables only"])
     rows.append(["`%%gpu [10GB] --profile`", "say what this cell did on the GPU"])
     view.table(["Write", "To get"], rows)
     return view.add("hint", "Sizes: 10GB, 1.5GiB, or a flavor's name. Durations: 2h, 90min, 1h30m.")

@@ -27,7 +27,7 @@ def load_ipython_extension(ip: Any) -> None:
     def complete(shell: Any, event: Any) -> list[str]:
         line = getattr(event, "text_until_cursor", event.line)
         try:
-            found = importlib.import_module("swangpu_kernel.complete").candidates(line)
+            found = importlib.import_module("swangpu_kernel.complete").candidates(line, ip.user_ns)
         except Exception:
             return []
         return list(found)
