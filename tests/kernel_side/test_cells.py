@@ -429,3 +429,13 @@ def test_without_cloudpickle_what_the_notebook_defines_is_named(tmp_path: Path) 
 def test_a_kernel_leaves_no_message_behind(kernel: Kernel) -> None:
     with pytest.raises(Empty):
         kernel.client.get_iopub_msg(timeout=0.1)
+
+
+def test_stop_in_the_middle_of_what_it_prints_garbles_nothing(kernel: Kernel) -> None:
+    loud = "%%gpu 10GB --warm 60s\nprint('on')\nwhile True:\n    print('x' * 1000)"
+    for _ in range(5):
+        ran = kernel.run(loud, at="on\nx", then=kernel.manager.interrupt_kernel)
+        assert ran.error.startswith("KeyboardInterrupt"), ran.error
+        assert set(ran.text.replace("on\n", "").split("\n")) <= {"x" * 1000, "", *("x" * n for n in range(1000))}
+    assert kernel.run("%%gpu 10GB --warm 60s\nprint('usable')").text == "usable\n"
+    assert kernel.value("_log.count('held')") == "1"

@@ -168,12 +168,17 @@ def test_nobody_there(answers: tuple[type[Answers], api.Api]) -> None:
         ("%%gpu a", ["a100-40gb"]),
         ("%%gpu 10GB --w", ["--warm"]),
         ("%%gpu 10GB --p", ["--profile"]),
+        ("%%gpu 10GB -i ", ["data", "model"]),
+        ("%%gpu 10GB -i data,", ["model"]),
+        ("%%gpu 10GB -o mo", ["model"]),
+        ("%%gpu 10GB -i data -o data,mo", ["model"]),
+        ("%%gpu 10GB -", ["--warm", "--on", "--profile", "-i", "-o"]),
         ("%gpu mine ", []),
     ],
 )
 def test_completion(monkeypatch: pytest.MonkeyPatch, line: str, found: list[str]) -> None:
     monkeypatch.setattr(complete, "_known", lambda: (["a100-40gb", "t4/mps-4"], ["local", "site"]))
-    assert complete.candidates(line) == found
+    assert complete.candidates(line, ["model", "data", "In", "_3"]) == found
 
 
 def test_completion_without_a_server_knows_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,7 @@ def test_each_verb_of_the_help_is_known(verb: str) -> None:
         ("get 10GB --for soon", "soon"),
         ("get 10GB --for 1h --for 2h", "twice"),
         ("get 10GB --sideways", "--sideways"),
+        ("get 10GB -i data", "-i"),
         ("get 10GB --carry --drop", "not both"),
         ("10GB", "done with it"),
         ("steal 10GB", "steal"),
@@ -84,7 +85,12 @@ def test_a_cell_asks_for_one_gpu_and_may_keep_it_warm() -> None:
     assert parse_cell("10GB --warm 60s") == Command("cell", memory_bytes=10**10, warm_s=60.0)
     assert parse_cell("10GB --profile") == Command("cell", memory_bytes=10**10, profile=True)
     assert parse_cell("--profile") == Command("cell", profile=True)
-    for wrong in ("", "2x10GB", "10GB --for 1h", "get 10GB", "--profile --warm 5s", "--profile=yes", "profile on"):
+    chosen = Command("cell", memory_bytes=10**10, inputs=("data", "model"), outputs=("model",))
+    assert parse_cell("10GB -i data,model -o model") == chosen
+    assert parse_cell("-o=model 10GB -i=data,model,data") == chosen
+    unheld = ("--profile --warm 5s", "--profile -i data", "--profile -o data")
+    names = ("10GB -i", "10GB -i -o x", "10GB -i a, b", "10GB -i a.b", "10GB -o for", "10GB -i a -i b")
+    for wrong in ("", "2x10GB", "10GB --for 1h", "get 10GB", "--profile=yes", "profile on", *unheld, *names):
         with pytest.raises(GrammarError):
             parse_cell(wrong)
 

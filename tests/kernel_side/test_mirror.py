@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+import types
 from typing import Any
 
 import pytest
@@ -320,3 +321,82 @@ def test_a_large_array_is_hashed_in_pieces_and_every_byte_counts() -> None:
         sides.cell(f"a[{place}] = {place} + 1")
         assert sides.notebook["a"][place] == place + 1
     assert numpy.count_nonzero(sides.notebook["a"]) == 3
+
+
+TENSORS = """
+import sys, types
+
+class Tensor:
+    def __init__(self, numbers, device="cpu"):
+        self.numbers, self.device, self.dtype = list(numbers), types.SimpleNamespace(type=device), "f8"
+    shape = property(lambda self: (len(self.numbers),))
+    def copy_(self, other):
+        self.numbers[:] = other.numbers
+    def detach(self):
+        return self
+    def cpu(self):
+        return Tensor(self.numbers)
+    def __reduce_ex__(self, protocol):
+        assert self.device.type == "cpu", "there is no GPU in the notebook"
+        return rebuilt, (tuple(self.numbers),)
+
+class Parameter(Tensor):
+    pass
+
+def rebuilt(numbers):
+    return Tensor(numbers)
+
+class no_grad:
+    __enter__ = __exit__ = lambda self, *error: None
+
+torch = types.ModuleType("torch")
+torch.Tensor, torch.no_grad, torch.nn = Tensor, no_grad, types.SimpleNamespace(Parameter=Parameter)
+weight = Tensor([1, 2])
+model, optimizer = {"weight": weight}, [weight]
+"""
+
+
+def test_tensors_come_back_from_the_gpu_into_the_ones_that_the_notebook_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = Sides(TENSORS)
+    sides.cell("len(model)")
+    # each side has a library of its own
+    theirs = type(sides.companion["model"]["weight"])
+    there = types.SimpleNamespace(Tensor=theirs, nn=types.SimpleNamespace(Parameter=()))
+    weight = sides.notebook["weight"]
+
+    def on(side: Any, move: Any) -> Any:
+        def with_library(*args: Any) -> Any:
+            monkeypatch.setitem(sys.modules, "torch", side)
+            return move(*args)
+
+        return with_library
+
+    monkeypatch.setattr(sides.theirs, "pack", on(there, sides.theirs.pack))
+    monkeypatch.setattr(sides.ours, "unpack", on(sides.notebook["torch"], sides.ours.unpack))
+    sides.cell("w = model['weight']; w.numbers[0] = 7; w.device.type = 'cuda'")
+    assert (weight.numbers, weight.device.type) == ([7, 2], "cpu")
+    assert sides.notebook["model"]["weight"] is weight is sides.notebook["optimizer"][0] is sides.notebook["w"]
+
+
+PICKY = """
+class Picky:
+    def __setstate__(self, state):
+        if hasattr(self, "n"):
+            raise ValueError("once only")
+        self.__dict__.update(state)
+"""
+
+
+def test_a_class_that_can_not_take_its_state_back_spoils_nothing_else() -> None:
+    sides = Sides()
+    sides.local(PICKY)
+    sides.local("picky = Picky(); picky.n = 1; data = [1]; before = (picky, data)")
+    names = ("picky", "data", "Picky")
+    sides.companion.update(sides.move(sides.ours.pack({n: sides.notebook[n] for n in names}), sides.theirs))
+    exec("picky.n = 2; data.append(2)", sides.companion)
+    back = sides.theirs.pack({}, {n: sides.companion[n] for n in names})
+    arrival = sides.ours.unpack(back.head, [bytearray(back.stream)])
+    arrival.apply()
+    assert set(arrival.lost) == {"picky"}
+    assert sides.notebook["data"] == [1, 2]
+    assert sides.notebook["picky"].n == 1

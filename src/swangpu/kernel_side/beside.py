@@ -91,10 +91,33 @@ def _listen(channel: Channel, inbox: Any) -> None:
         os._exit(0)
 
 
+class Shield:
+    """Puts off a Stop while the main thread writes a message: half of one would be the end of all of them."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.pending = False
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.depth -= 1
+            if self.pending and not self.depth:
+                self.pending = False
+                raise KeyboardInterrupt
+
+    def reset(self) -> None:
+        self.depth, self.pending = 0, False
+
+
 class Outlet:
     """Where the companion's output goes while a cell runs; nowhere between cells."""
 
     def __init__(self, channel: Channel) -> None:
+        self.shield = Shield()
         self._channel = channel
         self._pending: list[list[str]] = []
         self._size = 0
@@ -104,7 +127,7 @@ class Outlet:
         threading.Thread(target=self._flush_soon, daemon=True).start()
 
     def write(self, stream: str, text: str) -> None:
-        with self._lock:
+        with self.shield, self._lock:
             if not self.open:
                 return
             if self._pending and self._pending[-1][0] == stream:
@@ -119,19 +142,19 @@ class Outlet:
 
     def say(self, head: Json) -> None:
         """A message of another kind, after what was printed before it."""
-        with self._lock:
+        with self.shield, self._lock:
             if self.open:
                 self.flush()
                 self._channel.send(head)
 
     def flush(self) -> None:
-        with self._lock:
+        with self.shield, self._lock:
             pending, self._pending, self._size = self._pending, [], 0
             for stream, text in pending:
                 self._channel.send({"op": "stream", "name": stream, "text": text})
 
     def close(self) -> None:
-        with self._lock:
+        with self.shield, self._lock:
             self.flush()
             self.open = False
 

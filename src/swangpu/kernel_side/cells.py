@@ -87,7 +87,7 @@ class Cells:
             raise _raised({"ename": type(error).__name__, "evalue": str(error), "traceback": lines}) from None
         if found.refusal is not None:
             raise CellNotRun(found.refusal.detail, found.refusal.hint)
-        companion, holding = self._take_warm(command) or (Companion(namespace), None)
+        companion, holding = self._take_warm(command) or (self._start(), None)
         kept = False
         try:
             parcel = self._pack(companion, command, found)
@@ -110,6 +110,15 @@ class Cells:
                 show(self._end(companion, holding, command.warm_s if kept else 0.0))
         if outcome.error is not None:
             raise _raised(outcome.error)
+
+    def _start(self) -> Companion:
+        try:
+            return Companion(self._shell.user_ns)
+        except OSError as error:
+            raise CellNotRun(
+                f"No process can be started for the cell: {error.strerror}.",
+                "What else runs on this machine may have to end first.",
+            ) from None
 
     # -- before -----------------------------------------------------------------------------------
 
@@ -168,8 +177,9 @@ class Cells:
         code = f"# %%gpu {line}".rstrip() + f"\n{cell}"
         name = self._shell.compile.cache(self._shell.transform_cell(code), count, code)
         deletes = found.deletes & set(self._shell.user_ns) - set(command.inputs or ())
+        profiled = command.profile or self._profiler.every_cell
         outputs = None if command.outputs is None else list(command.outputs)
-        return Order(code, name, count, sorted(deletes), outputs, command.profile, self._sources())
+        return Order(code, name, count, sorted(deletes), outputs, profiled, self._sources())
 
     def _sources(self) -> dict[str, tuple[int, str]]:
         """The notebook's cells by the names of their code: a traceback shows lines of functions defined there."""

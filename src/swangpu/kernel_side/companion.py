@@ -205,7 +205,8 @@ class Companion:
                 with contextlib.suppress(Closed):  # it has done its part
                     self._channel.send({"op": "agreed"})
                 unread.pop(LAST, None)
-                return Outcome(last, {**unread, **message["left"]}, message["error"], message["peaks"])
+                left = {**unread, **arrival.lost, **message["left"]}
+                return Outcome(last, left, message["error"], message["peaks"])
 
     def _kill(self) -> None:
         # its group is its own; not after it was waited for: the number may then be somebody else's
@@ -232,7 +233,10 @@ class Companion:
                 "That is mostly a fault in a library. Its own messages may be above.",
             )
         else:
-            how, hint = "has ended", "Does the cell end its process, with `os._exit` for example?"
+            how, hint = (
+                "has ended",
+                "Does it end its process, with `os._exit` for example? Its own messages may be above.",
+            )
         return Lost(f"The process beside the GPU {how} in the middle of the cell. {safe}", hint)
 
 

@@ -40,10 +40,9 @@ def candidates(line: str, variables: Iterable[str] = ()) -> list[str]:
     elif last == "--on":
         found = _known()[1]
     elif cell and last in ("-i", "-o"):
-        # several names with commas between them are one word
-        done = begun[: begun.rfind(",") + 1]
-        named = done.split(",")
-        found = [done + name for name in sorted(variables) if is_theirs(name) and name not in named]
+        # completed one by one: IPython takes what follows a comma for a word of its own
+        *named, begun = begun.split(",")
+        found = [name for name in sorted(variables) if is_theirs(name) and name not in named]
     elif not before and not cell:
         found = [verb for verb in VERBS if verb]
     else:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import content, packer, pickling
-from .packing import CHANGES, Failed, Packing, Parcel
+from .packing import CHANGES, Again, Failed, Packing, Parcel
 
 __all__ = ["Arrival", "Mirror", "Unreadable"]
 
@@ -35,9 +35,18 @@ class Unreadable(Exception):
 
 @dataclass
 class Arrival:
-    """What has come: the variables by name, once `apply` has brought everything up to date."""
+    """What has come.
+
+    Attributes
+    ----------
+    apply : callable
+        Brings everything up to date, and answers with the variables by name.
+    lost : dict of str to str
+        Which variables' objects could then not take over what they are now, and why.
+    """
 
     apply: Callable[[], dict[str, Any]]
+    lost: dict[str, str]
 
 
 class Mirror:
@@ -75,12 +84,16 @@ class Mirror:
         """
         left: dict[str, str] = {}
         stale: dict[int, str] = {}
+        first: dict[str, Any] = {}
         forgotten = self._forget() if self.leads else []
         while True:
-            packing = Packing(self, {n: v for n, v in roots.items() if n not in left}, also or {}, left, stale)
+            chosen = {name: thing for name, thing in {**first, **roots}.items() if name not in left}
+            packing = Packing(self, chosen, also or {}, left, stale)
             packing.follow = follow and self.leads
             try:
                 return packing.run(forgotten)
+            except Again as again:
+                first = {**{name: self.namespace[name] for name in again.names}, **first}
             except Failed as failed:
                 left.setdefault(failed.name, failed.why)
                 if failed.identity is not None:
@@ -143,7 +156,7 @@ class Mirror:
     # -- receiving --------------------------------------------------------------------------------
 
     def unpack(self, head: Json, parts: list[Any]) -> Arrival:
-        """Read a parcel; nothing is changed before its ``apply`` is called.
+        """Read a parcel; nothing of the notebook's is changed before its ``apply`` is called.
 
         Raises
         ------
@@ -156,25 +169,33 @@ class Mirror:
             for form, key, origin in head["order"]:
                 try:
                     found.append((form, key, unpickler.load()))
+                    if form == "name" and not self.leads:
+                        # what comes next may be made by code that uses it
+                        self.namespace[key] = found[-1][2]
                 except Exception as error:
                     raise Unreadable(origin, pickling.why_lost(error)) from None
         finally:
             # cloudpickle sets it in the globals of each function it makes
             if builtins is not None:
                 self.namespace["__builtins__"] = builtins
-        return Arrival(lambda: self._apply(head, found, unpickler.memo.copy()))
+        lost: dict[str, str] = {}
+        return Arrival(lambda: self._apply(head, found, unpickler.memo.copy(), lost), lost)
 
-    def _apply(self, head: Json, found: list[tuple[str, Any, Any]], memo: dict[int, Any]) -> dict[str, Any]:
+    def _apply(
+        self, head: Json, found: list[tuple[str, Any, Any]], memo: dict[int, Any], lost: dict[str, str]
+    ) -> dict[str, Any]:
         self.drop(head["forgotten"])
         replaced: dict[int, tuple[Any, Any]] = {}
+        origins = {key: origin for form, key, origin in head["order"] if form in CHANGES}
         changed = [(form, number, new) for form, number, new in found if form in CHANGES]
         for form, number, new in sorted(changed, key=lambda one: CHANGES.index(one[0])):
             thing = self.objects[number]
-            if form == "fill":
-                content.fill(thing, content.kind_of(type(thing)), new)
-            elif form == "state":
-                content.set_state(thing, new)
-            elif not content.become(thing, new):
+            try:
+                taken = self._take(form, thing, new)
+            except Exception:  # a person's class may raise here what it likes
+                lost[origins[number]] = f"a {type(thing).__name__} could not take over what it is there"
+                continue
+            if not taken:
                 replaced[id(thing)] = (thing, new)
                 self.numbers.pop(id(thing), None)
                 self.objects[number] = new
@@ -192,6 +213,17 @@ class Mirror:
         seen = {number: self.look(number) for number in [*fresh, *(number for _, number, _ in changed)]}
         self.remember(seen, first + len(memo))
         return values
+
+    @staticmethod
+    def _take(form: str, thing: Any, new: Any) -> bool:
+        """Let an object take over what it is on the other side; False where another has to stand for it."""
+        if form == "whole":
+            return content.become(thing, new)
+        if form == "state":
+            content.set_state(thing, new)
+        else:
+            content.fill(thing, content.kind_of(type(thing)), new)
+        return True
 
     def _replace(self, replaced: dict[int, tuple[Any, Any]]) -> None:
         """Let all that holds an old object hold the new one: variables, and containers that both sides know."""

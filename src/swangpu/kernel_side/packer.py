@@ -72,7 +72,8 @@ class _Hasher:
     """Takes what a pickler writes."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.blake2b(digest_size=16)
+        # processors have instructions for this one
+        self._hash = hashlib.sha256()
 
     def write(self, data: Any) -> None:
         view = memoryview(data)
@@ -91,7 +92,7 @@ class _Hasher:
         pieces = [view[at : at + PIECE_BYTES] for at in range(0, view.nbytes, PIECE_BYTES)]
         # hashing lets go of the interpreter's lock
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            for digest in pool.map(lambda piece: hashlib.blake2b(piece, digest_size=16).digest(), pieces):
+            for digest in pool.map(lambda piece: hashlib.sha256(piece).digest(), pieces):
                 self._hash.update(digest)
 
 
@@ -130,6 +131,8 @@ def _kind(cloudpickle: Any) -> Any:
             self._number = number
             self._needs = needs
             self._own: Any = None
+            #: whether code of the notebook will make objects of this
+            self.makes = False
             # a function's globals are the variables of the side it is on
             if cloudpickle is not None:
                 self.globals_ref[id(known.namespace)] = known.namespace
@@ -161,6 +164,8 @@ def _kind(cloudpickle: Any) -> Any:
             if isinstance(thing, types.CellType) and cloudpickle is not None:
                 held = content.held("cell", thing)
                 return cloudpickle.cloudpickle._make_empty_cell, (), (None, {"cell_contents": held[0]} if held else {})
+            if type(thing).__module__ == "__main__" and content.copies(type(thing)):
+                self.makes = True
             reduced = _from_device(thing) or super().reducer_override(thing)
             return _with_slots(thing, reduced) if isinstance(thing, type) and isinstance(reduced, tuple) else reduced
 

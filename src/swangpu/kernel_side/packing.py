@@ -15,7 +15,7 @@ from . import content, packer, pickling, reading
 if TYPE_CHECKING:
     from .mirror import Mirror
 
-__all__ = ["CHANGES", "Failed", "Packing", "Parcel"]
+__all__ = ["CHANGES", "Again", "Failed", "Packing", "Parcel"]
 
 Json = dict[str, Any]
 
@@ -59,6 +59,14 @@ class Failed(Exception):
         self.name = name
         self.why = why
         self.identity = identity
+
+
+class Again(Exception):
+    """Code of the notebook makes objects while they are read: the variables that it uses have to be there before."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
 
 
 class Packing:
@@ -105,6 +113,8 @@ class Packing:
             names = [name for name in names if name in self._mirror.namespace] if self.follow else []
             if not names:
                 return self._parcel(forgotten)
+            if self._pickler.makes:
+                raise Again(names)
             for name in names:
                 done.add(name)
                 self._dump_root(name, self._mirror.namespace[name])

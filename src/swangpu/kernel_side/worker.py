@@ -135,20 +135,23 @@ class Worker:
 
     def _stop(self, number: int, frame: types.FrameType | None) -> None:
         """Stop the cell; one that is just about to run stops when it does. Nothing else is ever stopped."""
-        if self._running:
+        if self._running and self._outlet.shield.depth:
+            self._outlet.shield.pending = True
+        elif self._running:
             raise KeyboardInterrupt
-        self._stopped = True
+        else:
+            self._stopped = True
 
     def run(self) -> None:
         while True:
             order, parts = self._inbox.get()
             self._stopped = False
             try:
-                arrival = self._mirror.unpack(order["parcel"], parts)
+                values = self._read(order["parcel"], parts)
             except Unreadable as problem:
                 self._channel.send({"op": "unreadable", "name": problem.name, "why": problem.why})
                 continue
-            before = self._set(arrival.apply(), order["deletes"])
+            before = self._set(values, order["deletes"])
             for name, (count, text) in order["sources"].items():
                 linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
                 getattr(self._shell.compile, "_filename_map", {})[name] = count
@@ -156,6 +159,13 @@ class Worker:
             told = self._execute(order)
             value = told.pop("value")
             self._answer(order["outputs"], before, {} if value is None else {LAST: value}, told)
+
+    def _read(self, head: Json, parts: list[Any]) -> Json:
+        arrival = self._mirror.unpack(head, parts)
+        values = arrival.apply()
+        if arrival.lost:
+            raise Unreadable(*next(iter(arrival.lost.items())))
+        return values
 
     def _theirs(self) -> Json:
         return {name: value for name, value in self._shell.user_ns.items() if reading.is_theirs(name)}
@@ -174,6 +184,7 @@ class Worker:
         shell: Any = self._shell
         peaks = allocators.begin(self._run_bytes) if order["profile"] else None
         shell.execution_count, shell.failure = order["count"], None
+        self._outlet.shield.reset()
         shell.compile.get_code_name = lambda *code: order["name"]
         result: Any = None
         self._outlet.open = True
