@@ -13,6 +13,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import itertools
 import operator
 import re
 import sys
@@ -31,6 +32,7 @@ __all__ = [
     "copies",
     "exchange",
     "fill",
+    "has_attributes",
     "held",
     "kind_of",
     "same",
@@ -59,20 +61,18 @@ def kind_of(kind: type) -> str:
     ``state``: a plain object of a Python class. ``own``: one whose class says itself what its state is. ``whole``: all
     others, which are told from their pickle.
     """
-    try:
-        return _KINDS[kind]
-    except KeyError:
+    found = _PLAIN.get(kind) or _KINDS.get(kind)
+    if found is None:
         found = _KINDS[kind] = _kind(kind)
-        return found
+    return found
 
 
+_PLAIN: dict[type, str] = {list: "list", dict: "dict", set: "set", tuple: "fixed", str: "fixed", _CELL: "cell"}
+#: a class of the notebook may be gone tomorrow
 _KINDS: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 
 
 def _kind(kind: type) -> str:
-    plain = {list: "list", dict: "dict", set: "set", _CELL: "cell"}.get(kind)
-    if plain is not None:
-        return plain
     if kind in ATOMS or issubclass(kind, _FIXED):
         return "fixed"
     if any((one.__module__.partition(".")[0], one.__name__) in _FIXED_ELSEWHERE for one in kind.__mro__):
@@ -98,17 +98,31 @@ def copies(kind: type) -> bool:
     return any(name in vars(one) for one in kind.__mro__ if one is not object and _in_python(one) for name in written)
 
 
+def has_attributes(kind: type) -> bool:
+    """Whether there may be a ``__dict__``; of the plainest, which are the most, there is none."""
+    return kind not in _PLAIN and kind not in ATOMS
+
+
 # -- what was there -----------------------------------------------------------------------------------
 
 
 class Shallow:
-    """What an object held directly, by identity. It keeps that alive, so that no new object can have an old id."""
+    """What an object held directly, by identity. It keeps that alive, so that no new object can have an old id.
 
-    __slots__ = ("children", "keys")
+    Attributes
+    ----------
+    children : list
+        All of it, in order.
+    below : list
+        That which may hold something itself.
+    """
+
+    __slots__ = ("below", "children", "keys")
 
     def __init__(self, keys: Any, children: list[Any]) -> None:
         self.keys = keys
         self.children = children
+        self.below = [one for one in children if type(one) not in ATOMS]
 
 
 def snapshot(kind: str, thing: Any) -> Shallow:
@@ -116,7 +130,7 @@ def snapshot(kind: str, thing: Any) -> Shallow:
     if kind == "list":
         return Shallow(None, list(thing))
     if kind == "dict":
-        return Shallow(None, [one for pair in list(thing.items()) for one in pair])
+        return Shallow(None, list(itertools.chain.from_iterable(list(thing.items()))))
     if kind == "set":
         return Shallow(frozenset(map(id, thing)), list(thing))
     if kind == "cell":
@@ -126,14 +140,21 @@ def snapshot(kind: str, thing: Any) -> Shallow:
     return Shallow([name for name, _ in attributes], [value for _, value in attributes])
 
 
-def same(before: Shallow, now: Shallow) -> bool:
-    """Whether nothing was exchanged."""
-    if before.keys != now.keys:
-        return False
-    if isinstance(before.keys, frozenset):
-        return True
-    mine, theirs = before.children, now.children
-    return len(mine) == len(theirs) and all(map(operator.is_, mine, theirs))
+def same(kind: str, thing: Any, before: Shallow) -> bool:
+    """Whether nothing of what an object holds was exchanged."""
+    mine = before.children
+    if kind == "list":
+        return len(thing) == len(mine) and all(map(operator.is_, thing, mine))
+    if kind == "dict":
+        return 2 * len(thing) == len(mine) and all(
+            map(operator.is_, itertools.chain.from_iterable(thing.items()), mine)
+        )
+    if kind == "set":
+        return bool(before.keys == frozenset(map(id, thing)))
+    now = snapshot(kind, thing)
+    return (
+        bool(before.keys == now.keys) and len(now.children) == len(mine) and all(map(operator.is_, now.children, mine))
+    )
 
 
 def _contents(cell: Any) -> list[Any]:

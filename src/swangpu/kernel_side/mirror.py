@@ -11,8 +11,10 @@ hold; anything else by a hash of its pickle, with the contents of its buffers an
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +67,7 @@ class Mirror:
         self.leads = leads
         self.objects: dict[int, Any] = {}
         self.numbers: dict[int, int] = {}
-        self._seen: dict[int, Any] = {}
+        self.seen: dict[int, Any] = {}
         self.following = 0
 
     # -- sending ----------------------------------------------------------------------------------
@@ -91,7 +93,8 @@ class Mirror:
             packing = Packing(self, chosen, also or {}, left, stale)
             packing.follow = follow and self.leads
             try:
-                return packing.run(forgotten)
+                with quiet():
+                    return packing.run(forgotten)
             except Again as again:
                 first = {**{name: self.namespace[name] for name in again.names}, **first}
             except Failed as failed:
@@ -104,36 +107,46 @@ class Mirror:
     def has_changed(self, number: int) -> bool:
         """Whether an object is not as both sides know it."""
         thing = self.objects[number]
-        before = self._seen.get(number)
+        before = self.seen.get(number)
         kind = content.kind_of(type(thing))
         if kind == "fixed":
             return False
         if kind in ("own", "whole"):
-            return not isinstance(before, packer.Hash) or before.digest != self.look(number).digest
-        return not isinstance(before, content.Shallow) or not content.same(before, content.snapshot(kind, thing))
+            return not isinstance(before, packer.Hash) or before.digest != packer.Hash.of(self, thing).digest
+        return not isinstance(before, content.Shallow) or not content.same(kind, thing, before)
 
-    def look(self, number: int) -> Any:
-        """What an object holds now, to compare with."""
-        thing = self.objects[number]
-        kind = content.kind_of(type(thing))
-        if kind == "fixed":
-            return None
-        return packer.Hash.of(self, thing) if kind in ("own", "whole") else content.snapshot(kind, thing)
+    def look(self, things: Mapping[int, Any]) -> dict[int, Any]:
+        """What objects hold now, to compare with; those that are new have their numbers meanwhile."""
+        found: dict[int, Any] = {}
+        hashed = []
+        for number, thing in things.items():
+            kind = content.kind_of(type(thing))
+            if kind in ("own", "whole"):
+                hashed.append(number)
+            elif kind != "fixed":
+                found[number] = content.snapshot(kind, thing)
+        if hashed:
+            new = {id(thing): number for number, thing in things.items() if id(thing) not in self.numbers}
+            self.numbers.update(new)
+            found.update((number, packer.Hash.of(self, things[number])) for number in hashed)
+            for identity in new:
+                del self.numbers[identity]
+        return found
 
     def below(self, number: int) -> Iterable[Any]:
-        """What an object that has not changed holds."""
-        seen = self._seen.get(number)
-        yield from content.children(self.objects[number]) if seen is None else seen.children
-        if type(self.objects[number]).__module__ == "__main__":
-            yield type(self.objects[number])
+        """What an object held when both sides knew it last."""
+        thing, seen = self.objects[number], self.seen.get(number)
+        kind = type(thing)
+        if kind.__module__ == "__main__":
+            yield kind
+        yield from content.children(thing) if seen is None else seen.below
 
-    def register(self, number: int, thing: Any, seen: Any = None) -> None:
-        self.objects[number] = thing
-        self.numbers.setdefault(id(thing), number)
-        self._seen[number] = seen
-
-    def remember(self, seen: dict[int, Any], following: int) -> None:
-        self._seen.update(seen)
+    def agree(self, things: Mapping[int, Any], seen: Mapping[int, Any], following: int) -> None:
+        """Both sides have these now, as they are."""
+        self.objects.update(things)
+        for number, thing in things.items():
+            self.numbers.setdefault(id(thing), number)
+        self.seen.update(seen)
         self.following = following
 
     def _forget(self) -> list[int]:
@@ -151,7 +164,7 @@ class Mirror:
             thing = self.objects.pop(number, None)
             if thing is not None and self.numbers.get(id(thing)) == number:
                 del self.numbers[id(thing)]
-            self._seen.pop(number, None)
+            self.seen.pop(number, None)
 
     # -- receiving --------------------------------------------------------------------------------
 
@@ -179,7 +192,12 @@ class Mirror:
             if builtins is not None:
                 self.namespace["__builtins__"] = builtins
         lost: dict[str, str] = {}
-        return Arrival(lambda: self._apply(head, found, unpickler.memo.copy(), lost), lost)
+
+        def apply() -> dict[str, Any]:
+            with quiet():
+                return self._apply(head, found, unpickler.memo.copy(), lost)
+
+        return Arrival(apply, lost)
 
     def _apply(
         self, head: Json, found: list[tuple[str, Any, Any]], memo: dict[int, Any], lost: dict[str, str]
@@ -202,16 +220,17 @@ class Mirror:
                 self.numbers[id(new)] = number
         values = {name: new for form, name, new in found if form == "name"}
         skipped, first = set(head["skipped"]), int(head["first"])
-        fresh = []
-        for place, thing in memo.items():
-            if place not in skipped and packer.worth_a_number(thing):
-                self.register(first + place, thing)
-                fresh.append(first + place)
+        fresh = {
+            first + place: thing
+            for place, thing in memo.items()
+            if place not in skipped and packer.worth_a_number(thing)
+        }
+        self.objects.update(fresh)
         if replaced:
             values = {name: replaced.get(id(value), (None, value))[1] for name, value in values.items()}
             self._replace(replaced)
-        seen = {number: self.look(number) for number in [*fresh, *(number for _, number, _ in changed)]}
-        self.remember(seen, first + len(memo))
+        seen = self.look({**fresh, **{number: self.objects[number] for _, number, _ in changed}})
+        self.agree({number: self.objects[number] for number in fresh}, seen, first + len(memo))
         return values
 
     @staticmethod
@@ -239,8 +258,20 @@ class Mirror:
                     self.objects[number] = new
                     self.numbers[id(new)] = number
                 elif content.exchange(thing, kind, replaced):
-                    self._seen[number] = self.look(number)
+                    self.seen.update(self.look({number: thing}))
             replaced = further
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the garbage collector: it would go through all objects again and again while many are made."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _lonely(table: dict[int, Any]) -> list[int]:

@@ -39,15 +39,16 @@ class Unsendable(pickle.PicklingError):
 
 
 def worth_a_number(thing: Any) -> bool:
-    return len(thing) >= SHORT if isinstance(thing, (str, bytes)) else type(thing) not in content.ATOMS
+    kind = type(thing)
+    return kind not in content.ATOMS or (kind in (str, bytes) and len(thing) >= SHORT)
 
 
 @dataclass
 class Hash:
     """A hash of what an object is, and the objects that both sides know which it holds."""
 
-    digest: bytes | None
-    children: list[Any]
+    digest: bytes
+    below: list[Any]
 
     @staticmethod
     def of(known: Known, thing: Any) -> Hash:
@@ -144,7 +145,7 @@ def _kind(cloudpickle: Any) -> Any:
 
         def persistent_id(self, thing: Any) -> Any:
             kind = type(thing)
-            if kind in content.ATOMS and not (kind in (str, bytes) and len(thing) >= SHORT):
+            if kind in content.ATOMS and not worth_a_number(thing):
                 return None
             if thing is self._known.namespace:
                 return _NAMESPACE

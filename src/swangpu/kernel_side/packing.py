@@ -89,7 +89,7 @@ class Packing:
         self._buffers: list[Any] = []
         self._order: list[list[Any]] = []
         self._work: deque[tuple[Any, str]] = deque()
-        self._visited: dict[int, Any] = {}
+        self._visited: set[int] = set()
         self._temporary: list[Any] = []
         self._needs: set[str] = set()
         self._name = ""
@@ -152,25 +152,36 @@ class Packing:
         return self._known[number]
 
     def _visit(self, thing: Any) -> None:
-        if id(thing) not in self._visited and id(thing) in self._mirror.numbers:
-            self._visited[id(thing)] = thing
-            self._work.append((thing, self._name))
+        identity = id(thing)
+        if identity in self._visited:
+            return
+        number = self._mirror.numbers.get(identity)
+        if number is None:
+            return
+        self._visited.add(identity)
+        kind = type(thing)
+        if kind is list or kind is dict:
+            # of these there may be millions, and nothing is below most of them
+            seen = self._mirror.seen.get(number)
+            if seen is not None and not seen.below and content.same(content.kind_of(kind), thing, seen):
+                return
+        self._work.append((thing, self._name))
 
     def _go_through(self, thing: Any) -> None:
         mirror, number = self._mirror, self._mirror.numbers[id(thing)]
         if isinstance(thing, types.FunctionType) and thing.__globals__ is mirror.namespace:
             self._needs.update(reading.globals_of(thing.__code__))
-        below = [one for one in mirror.below(number) if type(one) not in content.ATOMS]
-        for one in below:
+        for one in mirror.below(number):
             self._visit(one)
-        kind = content.kind_of(type(thing))
-        changed = self._has_changed(number)
+        changed, kind = self._has_changed(number), content.kind_of(type(thing))
         if not changed and kind in ("own", "whole") and content.copies(type(thing)):
-            known = [mirror.numbers.get(id(one)) for one in below]
+            known = [mirror.numbers.get(id(one)) for one in mirror.below(number)]
             changed = any(one is not None and self._has_changed(one) for one in known)
-        if changed and id(thing) not in self._stale:
+        if not changed:
+            return
+        if id(thing) not in self._stale:
             self._dump_changed(kind, number, thing)
-        elif changed and mirror.leads:
+        elif mirror.leads:
             # a cell must not run on what was
             raise Failed(self._name, self._stale[id(thing)])
 
@@ -203,43 +214,25 @@ class Packing:
         least = counts[max(memo, key=lambda identity: memo[identity][0])]
         aside = {id(one) for one in self._temporary}
         # what is not the object itself on the other side
-        aside.update(id(_attributes(one)) for _, one in memo.values())
-        first, skipped, fresh = mirror.following, [], []
+        aside.update(id(_attributes(one)) for _, one in memo.values() if content.has_attributes(type(one)))
+        first, following = mirror.following, mirror.following + len(memo)
+        skipped: list[int] = []
+        fresh: dict[int, Any] = {}
         for identity, (place, thing) in memo.items():
             if not packer.worth_a_number(thing):
                 continue
             if identity in mirror.numbers or identity in aside or counts[identity] <= least:
                 skipped.append(place)
             else:
-                fresh.append((first + place, thing))
-        changed = [number for form, number, _ in self._order if form in CHANGES]
-        with _Registered(mirror, fresh):
-            seen = {number: mirror.look(number) for number in [*(number for number, _ in fresh), *changed]}
-
-        following = first + len(memo)
+                fresh[first + place] = thing
+        changed = {number: mirror.objects[number] for form, number, _ in self._order if form in CHANGES}
+        seen = mirror.look({**fresh, **changed})
 
         def agree() -> None:
-            for number, thing in fresh:
-                mirror.register(number, thing)
-            mirror.remember(seen, following)
+            mirror.agree(fresh, seen, following)
 
         head = {"order": self._order, "first": first, "skipped": skipped, "forgotten": forgotten}
         return Parcel(head, self._stream.getvalue(), self._buffers, dict(self._left), agree)
-
-
-class _Registered:
-    """New objects have their numbers while they are looked at, and keep them only if the other side agrees."""
-
-    def __init__(self, mirror: Mirror, fresh: list[tuple[int, Any]]) -> None:
-        self._mirror = mirror
-        self._fresh = fresh
-
-    def __enter__(self) -> None:
-        for number, thing in self._fresh:
-            self._mirror.register(number, thing)
-
-    def __exit__(self, *error: object) -> None:
-        self._mirror.drop(number for number, _ in self._fresh)
 
 
 def _attributes(thing: Any) -> Any:
