@@ -41,6 +41,9 @@ BUILD_TOOLS = [
 ]
 ZIG = "ziglang>=0.13"
 
+#: its build for CPUs (190 MB) is a tenth of the usual one, which brings CUDA along
+TORCH = "torch==2.13.0"
+
 PEERS = ["jupyterlab-nvdashboard==0.15.0", "nvitop==1.7.2", "gpustat==1.1.1"]
 PEERS_VENV = ROOT / ".venv-peers"
 
@@ -200,6 +203,19 @@ def install_bash_kernel() -> None:
     mark_done("bash-kernel", "1")
 
 
+def install_torch() -> None:
+    """What the tests of moving a framework's arrays need, where a build for CPUs can be had; they say so where not."""
+    wanted = TORCH if sys.platform == "darwin" else f"{TORCH}+cpu"
+    if is_done("torch", wanted):
+        return
+    say(f"Installing {wanted} for the tests ...")
+    command = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted]
+    if subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode:
+        say(f"{wanted} can't be had from the package indexes in use; the tests that need it will say so.")
+        return
+    mark_done("torch", wanted)
+
+
 def find_chromium() -> Path:
     """The installed one, else the distribution's when root, else Playwright's."""
     wanted = os.environ.get("SWANGPU_CHROMIUM")
@@ -268,6 +284,7 @@ def set_up(goal: str) -> None:
         build_labextension()
     if goal == "test":
         install_bash_kernel()
+        install_torch()
     took = time.monotonic() - started
     if took > 5:
         say(f"Set up for `make {goal}` in {took:.0f} s.")

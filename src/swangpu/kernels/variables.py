@@ -27,8 +27,9 @@ STOP_PAUSE_S = 0.5
 STOP_TIMEOUT_S = 10.0
 #: evaluates one of our expressions and leaves no name behind in the person's namespace
 ASK = (
-    "(lambda load: (load('swangpu_kernel.carry'), load('swangpu_kernel.stack'), load('json').dumps("
-    "(lambda swangpu_kernel: %s)(load('swangpu_kernel'))))[-1])(__import__('importlib').import_module)"
+    "(lambda load: (load('swangpu_kernel.carry'), load('swangpu_kernel.stack'), load('swangpu_kernel.offload'), "
+    "load('json').dumps((lambda swangpu_kernel: %s)(load('swangpu_kernel'))))[-1])"
+    "(__import__('importlib').import_module)"
 )
 
 

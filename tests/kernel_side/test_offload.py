@@ -1,0 +1,347 @@
+"""Moving to host memory and back: all of it or nothing, told as it is, and asked for twice without harm.
+
+The device is a dictionary here (`board`): that shows what is decided for every framework, and nothing of any of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from board import Board, Library
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swangpu.kernel_side import offload, offload_memory
+from swangpu.kernel_side.offload_memory import MARGIN_BYTES, Room, refusal
+from swangpu.kernel_side.offload_parts import Found, Stay, grouped, settle
+
+GB = 10**9
+CONTENTS = {100: b"a" * 50, 300: b"b" * 70, 500: b"c" * 30}
+KEYS = {"ok", "moved_bytes", "stays_bytes", "stays", "frameworks", "seconds", "error"}
+
+
+@pytest.fixture(autouse=True)
+def unmoved(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # the board knows its arrays: looking through all objects of this process would only take time
+    monkeypatch.setattr(offload, "gc", SimpleNamespace(collect=lambda: 0, get_objects=list))
+    yield
+    offload._moved = None
+
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Library], None]:
+    def put(*libraries: Library) -> None:
+        monkeypatch.setattr(offload, "FRAMEWORKS", [lambda one=one: one for one in libraries])
+
+    return put
+
+
+def test_it_goes_and_comes_back(on: Callable[[Library], None]) -> None:
+    board = Board(CONTENTS)
+    on(Library(board))
+    assert offload.state()["state"] == "in"
+    before = offload.preview()
+    assert (before["ok"], before["moved_bytes"], len(board.memory)) == (True, 150, 3)
+    report = offload.out()
+    assert set(report) == KEYS
+    assert (report["ok"], report["moved_bytes"], report["frameworks"], report["error"]) == (
+        True,
+        150,
+        {"board": 150},
+        None,
+    )
+    assert board.memory == {}
+    assert offload.state() == {"state": "out", "moved_bytes": 150, "stays_bytes": 0, "stays": []}
+    assert offload.back()["moved_bytes"] == 150
+    assert board.memory == CONTENTS
+    assert offload.state()["state"] == "in"
+
+
+def test_asked_twice_it_is_done_once(on: Callable[[Library], None]) -> None:
+    board = Board(CONTENTS)
+    on(Library(board))
+    first = offload.out()
+    calls = board.calls
+    assert {**offload.out(), "seconds": 0} == {**first, "seconds": 0}
+    assert board.calls == calls
+    offload.back()
+    calls = board.calls
+    assert offload.back()["moved_bytes"] == 0
+    assert board.calls == calls
+    assert board.memory == CONTENTS
+
+
+@pytest.mark.parametrize("budget", [0, 149])
+def test_too_small_a_budget_is_refused_with_the_numbers(on: Callable[[Library], None], budget: int) -> None:
+    board = Board(CONTENTS)
+    on(Library(board))
+    report = offload.out(budget_bytes=budget)
+    assert not report["ok"]
+    assert "150 B" in report["error"]
+    assert f"{budget} B" in report["error"]
+    assert (report["moved_bytes"], report["stays_bytes"]) == (0, 150)
+    assert (board.memory, board.calls) == (CONTENTS, 0)
+    assert offload.out(budget_bytes=150)["ok"]
+
+
+def test_a_host_without_room_is_said_before_anything_moves(
+    on: Callable[[Library], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Board(CONTENTS)
+    on(Library(board))
+    monkeypatch.setattr(offload_memory, "room", lambda: Room(MARGIN_BYTES + 100, "this server's memory limit"))
+    for report in (offload.preview(), offload.out()):
+        assert not report["ok"]
+        assert "150 B" in report["error"]
+        assert "this server's memory limit" in report["error"]
+    assert board.calls == 0
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=6),
+    st.sets(st.integers(1, 16), max_size=3),
+    st.sampled_from([MemoryError(), RuntimeError("CUDA error: out of memory"), KeyboardInterrupt(), OSError("no")]),
+)
+def test_wherever_it_fails_nothing_is_lost(data: list[bytes], fails: set[int], how: BaseException) -> None:
+    contents = {100 * n: one for n, one in enumerate(data, 1)}
+    board = Board(contents, dict.fromkeys(fails, how))
+    before, offload.FRAMEWORKS[:] = list(offload.FRAMEWORKS), [lambda: library]
+    library = Library(board)
+    try:
+        for work in (offload.out, offload.back, offload.out, offload.back):
+            report = work()
+            # what is not on the device is in host memory, and what is there is as it was
+            kept = {one.address: one.host for one in offload._moved.pieces} if offload._moved else {}  # type: ignore[attr-defined]
+            assert {address: bytes(board.memory.get(address, kept.get(address))) for address in contents} == contents
+            assert offload.state()["moved_bytes"] == sum(map(len, kept.values()))
+            assert (report["error"] is None) == report["ok"]
+            if report["ok"]:
+                assert board.memory == ({} if work is offload.out else contents)
+        board.fails.clear()
+        assert offload.back()["ok"]
+        assert board.memory == contents
+        assert all(one.host is None for one in library.found)
+    finally:
+        offload.FRAMEWORKS[:] = before
+        offload._moved = None
+
+
+def test_a_failure_in_the_middle_says_what_is_not_back_yet(on: Callable[[Library], None]) -> None:
+    # a wait, three copies, a wait, two arrays freed; the third can't be, and the first does not come back
+    board = Board(CONTENTS, {8: RuntimeError("the device is gone"), 9: MemoryError()})
+    on(Library(board))
+    report = offload.out()
+    assert not report["ok"]
+    assert "the device is gone" in report["error"]
+    assert "50 B of 1 array" in report["error"]
+    assert "array 100" in report["error"]
+    assert (report["moved_bytes"], offload.state()["moved_bytes"]) == (50, 50)
+    assert offload.back()["ok"]
+    assert board.memory == CONTENTS
+
+
+def test_what_does_not_fit_any_more_stays_in_host_memory_as_a_whole(on: Callable[[Library], None]) -> None:
+    board = Board(CONTENTS)
+    on(Library(board))
+    offload.out()
+    board.fails = {board.calls + 2: RuntimeError("CUDA error: out of memory")}
+    report = offload.back()
+    assert not report["ok"]
+    assert "not enough memory" in report["error"]
+    assert board.memory == {}, "others need what was taken already"
+    assert offload.state()["moved_bytes"] == 150
+    assert offload.back()["ok"]
+    assert board.memory == CONTENTS
+
+
+def test_an_interrupt_meanwhile_is_not_for_us(on: Callable[[Library], None]) -> None:
+    class Interrupted(Board):
+        def call(self) -> None:
+            super().call()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    board = Interrupted(CONTENTS)
+    on(Library(board))
+    assert offload.out()["ok"]
+    assert offload.back()["ok"]
+    assert board.memory == CONTENTS
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_pinned_memory_is_bounded_and_a_power_of_two_each(on: Callable[[Library], None]) -> None:
+    board = Board(CONTENTS)
+    library = Library(board)
+    on(library)
+    offload.out(pinned_bytes=64 + 32)
+    # 50 bytes take 64, 70 would take 128, 30 take 32
+    assert [one.pinned for one in library.found] == [True, False, True]
+
+
+def test_what_stays_is_named_with_its_bytes(on: Callable[[Library], None]) -> None:
+    stays = [Stay("board", f"s{n}", 1000 * n, "a graph knows it", 10_000 * n) for n in range(1, 4)]
+    library = Library(Board({100: b"x" * 50}), stays, cached=5000)
+    on(library)
+    assert offload.preview()["stays_bytes"] == 6000
+    report = offload.out()
+    assert report["stays"] == [{"what": "board: s3 and 2 more", "bytes": 6000, "why": "a graph knows it"}]
+    offload.back()
+    library.held_bytes = lambda: 26_000  # type: ignore[method-assign]
+    library.give_back = lambda: None  # type: ignore[method-assign]
+    library.cached = 700
+    report = offload.out()
+    assert {line["why"]: line["bytes"] for line in report["stays"]} == {
+        offload.COMPILED: 20_000,
+        "a graph knows it": 6000,
+        offload.CACHED: 700,
+    }
+    assert report["stays_bytes"] == 26_700
+
+
+def test_a_framework_that_breaks_does_not_take_the_others_with_it(on: Callable[[Library], None]) -> None:
+    class Broken(Library):
+        name = "broken"
+
+        def find(self, objects: object, names: object) -> Found:
+            raise AttributeError("no such thing in this version")
+
+    board = Board(CONTENTS)
+    on(Broken(Board({1: b"x" * 2000})), Library(board))
+    report = offload.out()
+    assert report["moved_bytes"] == 150
+    assert [(line["what"], line["bytes"]) for line in report["stays"]] == [("broken: all arrays", 2000)]
+
+
+def test_a_kernel_without_any_framework() -> None:
+    for report in (offload.preview(), offload.out(), offload.out(0), offload.back()):
+        assert set(report) == KEYS
+        assert (report["ok"], report["moved_bytes"], report["stays"], report["frameworks"]) == (True, 0, [], {})
+
+
+def test_nothing_is_imported_for_it() -> None:
+    program = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from swangpu_kernel import offload
+assert offload.out()["ok"] and offload.back()["ok"]
+assert not {"torch", "cupy", "jax", "tensorflow", "numba", "numpy", "IPython"} & set(sys.modules)
+"""
+    folder = Path(offload.__file__).parent / "_site"
+    subprocess.run([sys.executable, "-I", "-c", program, str(folder)], check=True)
+
+
+# -- what is decided, without a device ------------------------------------------------------------------
+
+
+def test_what_shares_memory_with_something_that_stays_stays_too() -> None:
+    board = Board({100: b"a" * 50, 300: b"b" * 50, 340: b"b" * 100, 900: b"c" * 10})
+    pieces = list(Library(board).find([], {}).pieces)
+    other = Found([], [Stay("cupy", "x", 10, "foreign", 320), Stay("tensorflow", "all", 5, "keeps", 0)])
+    settled = settle([Found(pieces), other])
+    # 300 overlaps with cupy's, and 340 with 300
+    assert [piece.address for piece in settled.pieces] == [100, 900]
+    assert {stay.address: stay.why for stay in settled.stays if stay.framework == "board"} == {
+        300: "cupy uses the same memory and knows it by its address",
+        340: "something else uses the same memory and knows it by its address",
+    }
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20)), max_size=12), st.data())
+def test_nothing_moves_that_overlaps_with_what_stays(places: list[tuple[int, int]], data: st.DataObject) -> None:
+    board = Board({address: b"x" * size for address, size in places})
+    pieces = list(Library(board).find([], {}).pieces)
+    fixed = [
+        Stay("cupy", "x", size, "w", address)
+        for address, size in data.draw(st.lists(st.sampled_from(places or [(1, 1)])))
+    ]
+    settled = settle([Found(pieces), Found([], fixed)])
+    stay = {n for one in settled.stays for n in range(one.address, one.address + one.size_bytes)}
+    assert not any(stay & set(range(one.address, one.address + one.size_bytes)) for one in settled.pieces)
+    assert len(settled.pieces) + len(settled.stays) == len(pieces) + len(fixed)
+
+
+def test_many_reasons_are_told_in_few_lines_and_no_byte_twice() -> None:
+    lines = grouped([Stay("torch", f"x{n}", n, f"why {n}", n) for n in range(1, 101)])
+    assert len(lines) == 20
+    assert sum(line["bytes"] for line in lines) == 5050
+    twice = [Stay("torch", "x", 10, "foreign", 7), Stay("cupy", "y", 10, "foreign", 7)]
+    assert sum(line["bytes"] for line in grouped(twice)) == 10
+
+
+@pytest.mark.parametrize(
+    ("need", "budget", "free", "says"),
+    [
+        (0, 0, 0, None),
+        (5 * GB, None, None, None),
+        (5 * GB, 5 * GB, 6 * GB, None),
+        (5 * GB, 4 * GB, 60 * GB, "5 GB would have to be moved to host memory, and 4 GB of it may be used for that."),
+        (5 * GB, None, 5 * GB, "5 GB would have to be moved to host memory, and here has 5 GB left."),
+    ],
+)
+def test_the_refusal_has_the_numbers(need: int, budget: int | None, free: int | None, says: str | None) -> None:
+    assert refusal(need, budget, Room(free, "here")) == says
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+MACHINE = {"proc/meminfo": "MemTotal: 100 kB\nMemAvailable:   9000000 kB\n"}
+TWO = {**MACHINE, "proc/self/cgroup": "0::/user/kernel\n"}
+ONE = {**MACHINE, "proc/self/cgroup": "9:name=systemd:/\n4:cpu,memory:/user\n0::/\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({}, None),
+        (MACHINE, 9_000_000 * 1024),
+        (TWO, 9_000_000 * 1024),
+        # the tightest of all groups above counts, and files that were read make room
+        (
+            {
+                **TWO,
+                "sys/fs/cgroup/user/kernel/memory.max": "max\n",
+                "sys/fs/cgroup/user/kernel/memory.current": "10\n",
+                "sys/fs/cgroup/user/memory.max": "5000\n",
+                "sys/fs/cgroup/user/memory.current": "3000\n",
+                "sys/fs/cgroup/user/memory.stat": "anon 1\ninactive_file 500\n",
+            },
+            2500,
+        ),
+        (
+            {
+                **TWO,
+                "sys/fs/cgroup/user/kernel/memory.max": "5000\n",
+                "sys/fs/cgroup/user/kernel/memory.high": "4000\n",
+                "sys/fs/cgroup/user/kernel/memory.current": "3000\n",
+            },
+            1000,
+        ),
+        # in a container: the path is the host's, and the mount is the container's own group
+        ({**TWO, "sys/fs/cgroup/memory.max": "700", "sys/fs/cgroup/memory.current": "100"}, 600),
+        (
+            {
+                **ONE,
+                "sys/fs/cgroup/memory/user/memory.limit_in_bytes": "8000\n",
+                "sys/fs/cgroup/memory/user/memory.usage_in_bytes": "7000\n",
+                "sys/fs/cgroup/memory/user/memory.stat": "inactive_file 1\ntotal_inactive_file 200\n",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": str(2**63 - 4096),
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": "9000\n",
+            },
+            1200,
+        ),
+    ],
+)
+def test_the_tightest_limit_counts(tmp_path: Path, files: dict[str, str], free: int | None) -> None:
+    assert offload_memory.room(tree(tmp_path, files)).free_bytes == free
