@@ -99,7 +99,7 @@ def test_two_frameworks_needed_at_most_their_sum_and_a_broken_one_is_passed_over
     framework("torch", cuda=cuda)
     framework("cupy", get_default_memory_pool=lambda: SimpleNamespace(total_bytes=lambda: 2_000_000))
     framework("tensorflow")
-    cell = Cell("s", False, {})
+    cell = Cell("s", False, allocators.begin({}))
     cell.end("r")
     assert cell.profile["memory_source"] == "allocator_at_most"
     assert "peak at most 3.0 MB (torch and cupy's own count)" in line(cell.profile)

@@ -93,6 +93,11 @@ def test_gpu_magic_in_a_python_that_has_nothing_of_ours(live: ServerProcess, tmp
         assert kernel.run(missing).text.strip() == "[]"
         assert "live view needs anywidget" in watch_on(kernel)
         do_the_job(live, kernel)
+        kernel.run("data = [1]; alias = data\ndef double(x):\n    return 2 * x")
+        cell = kernel.run(f"%%gpu {FLAVOR}\ndata.append(2)\nprint(data)")
+        assert (cell.status, cell.text) == ("ok", "[1, 2]\n"), cell.all
+        assert kernel.run("print(alias)").text == "[1, 2]\n"
+        assert "install cloudpickle" in kernel.run(f"%%gpu {FLAVOR}\ndouble(data)").error
     finally:
         kernel.close()
     all_given_back(live)
