@@ -14,6 +14,8 @@ import pytest
 from nvml.sim import NvmlSim
 from suspend.sim import GPU, MODEL, CudaSim
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cuda-checkpoint is there for Linux only")
+
 DRIVER = "580.65.06"
 
 

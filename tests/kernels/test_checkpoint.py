@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from swangpu.kernels.checkpoint import Checkpointer, Held, Limits, Outcome
 from swangpu.kernels.checkpoint_outcome import _TEXTS, _WHY, outcome
 from swangpu.kernels.checkpoint_record import Passed
 from swangpu.kernels.checkpoint_room import Room
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cuda-checkpoint is there for Linux only")
 
 #: a phase that hangs is given up after half a second; the others have time
 HANGING_LOCK = Limits(lock_s=0.1, grace_s=0.4)
@@ -108,7 +111,7 @@ def test_of_a_tree_only_the_process_that_uses_the_device_is_touched(cuda: CudaSi
         ({"get_state": "fail:operation not permitted"}, None, "unchanged", "not_answering", "", "running"),
         ({"get_state": "hang"}, HANGING_STATE, "unchanged", "not_answering", "", "running"),
         ({"get_state": "say:rubbish"}, None, "unchanged", "not_answering", "", "running"),
-        ({"get_state": ["", "checkpointing", ""]}, None, "suspended", "suspended", "", "checkpointed"),
+        ({"get_state": ["", "", "say:checkpointing"]}, None, "suspended", "suspended", "", "checkpointed"),
     ],
 )
 def test_what_can_go_wrong_when_suspending(
@@ -147,6 +150,8 @@ def test_what_can_go_wrong_when_suspending(
         ({"unlock": "hang-after"}, AFTER, "resumed", "resumed", "running"),
         ({"get_state": "fail:operation not permitted"}, None, "still_suspended", "not_answering", "checkpointed"),
         ({"get_state": ["hang"]}, AFTER, "resumed", "resumed", "running"),
+        ({"get_state": ["", "say:restoring"]}, None, "resumed", "resumed", "running"),
+        ({"get_state": ["", "say:rubbish"]}, None, "resumed", "resumed", "running"),
     ],
 )
 def test_what_can_go_wrong_when_resuming(
