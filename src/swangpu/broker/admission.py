@@ -50,16 +50,16 @@ def refusal(state: BrokerState, user: str, group: str, request: Request) -> Reje
 
 def taken_kernel(state: BrokerState, request: Request) -> str | None:
     """The id of the session that has the kernel which a request names."""
-    for session in state.live():
-        if session.state is SessionState.ENDING:
-            continue
-        wanted = session.request
-        same_kernel = request.attach_kernel_id is not None and (
-            request.attach_kernel_id in session.kernel_ids or request.attach_kernel_id == wanted.attach_kernel_id
-        )
-        if same_kernel:
-            return session.id
-    return None
+    wanted = request.attach_kernel_id
+    if wanted is None:
+        return None
+    holders = [
+        session
+        for session in (state.sessions[i] for i in state.index.live)
+        if session.state is not SessionState.ENDING
+        and (wanted in session.kernel_ids or wanted == session.request.attach_kernel_id)
+    ]
+    return min(holders, key=lambda s: s.number).id if holders else None
 
 
 def _quota_refusal(state: BrokerState, group: str, request: Request, options: list[Candidate]) -> Reject | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from ..domain.records import DemandRecord
+from ..domain.rows import replace
 from ..domain.sessions import EndReason, Reason, Session, SessionState
 from ..errors import Conflict, NotFound
 from . import events as ev

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..domain.sessions import PausePhase, Session, SessionKind, SessionState
 from .policy import Policy
 
-__all__ = ["HOLDING", "deadline_of", "lingers", "may_pause_at", "may_release_at", "will_warn"]
+__all__ = ["HOLDING", "deadline_of", "gives_way_at", "lingers", "may_pause_at", "may_release_at", "will_warn"]
 
 HOLDING = (SessionState.ACTIVE, SessionState.PAUSED)
 
@@ -69,6 +69,12 @@ def may_release_at(policy: Policy, s: Session) -> float | None:
     rule, group = policy.reclaim_of(s.pool or ""), policy.group(s.group)
     idle_s = rule.idle_release_s if group is None or group.idle_release_s is None else group.idle_release_s
     return max(s.idle_since + idle_s, (s.held_from or 0.0) + rule.residency_s)
+
+
+def gives_way_at(policy: Policy, s: Session) -> float | None:
+    """From when on an idle session is asked to give way: by a pause where it can be paused, else by a warning."""
+    pause_at = may_pause_at(policy, s)
+    return pause_at if pause_at is not None else may_release_at(policy, s)
 
 
 def lingers(s: Session) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from ..domain.rows import replace
 from ..domain.sessions import EndReason, PausePhase, Reason, Session, SessionState
 from . import pausing
 from .commands import Command, StartWork, StopWork

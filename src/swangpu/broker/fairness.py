@@ -35,17 +35,15 @@ def held_lately(state: BrokerState, key: str, now: float) -> float:
     half_life_s = state.policy.half_life_s
     account = state.accounts.get(key)
     total = account.held_s * _faded(now - account.at, half_life_s) if account is not None else 0.0
-    held = state.index.held_by_user if key.startswith("u:") else state.index.held_by_group
-    # in the order of their numbers: a sum of floats must not depend on how the state was loaded
-    for session in sorted((state.sessions[i] for i in held.get(key[2:], ())), key=lambda s: s.number):
-        total += _of_hold(session, now, half_life_s)
+    for devices, since in _holds(state, key):
+        total += _of_hold(devices, since, now, half_life_s)
     return total
 
 
 def settle(state: BrokerState, session: Session, now: float) -> None:
     """Write down what a session has held, just before it lets go of it."""
     half_life_s = state.policy.half_life_s
-    held_s = _of_hold(session, now, half_life_s)
+    held_s = _of_hold(_devices(session), session.held_from, now, half_life_s) if session.held_from is not None else 0.0
     for key in (f"u:{session.user}", f"g:{session.group}"):
         before = state.accounts.get(key)
         faded = before.held_s * _faded(now - before.at, half_life_s) if before is not None else 0.0
@@ -137,11 +135,24 @@ def _weight(policy: Policy, name: str) -> float:
     return max(1e-9, group.weight) if group is not None else 1.0
 
 
-def _of_hold(session: Session, now: float, half_life_s: float) -> float:
-    if session.held_from is None:
-        return 0.0
-    devices = math.fsum(share.fraction for share in session.shares)
-    return devices * half_life_s / math.log(2) * (1.0 - _faded(now - session.held_from, half_life_s))
+def _holds(state: BrokerState, key: str) -> list[tuple[float, float]]:
+    """Devices and since when, of each session that somebody holds something with; kept while that stays so."""
+    index = state.index
+    known = index.holds.get(key)
+    if known is None:
+        held = index.held_by_user if key.startswith("u:") else index.held_by_group
+        # in the order of their numbers: a sum of floats must not depend on how the state was loaded
+        rows = sorted((state.sessions[i] for i in held.get(key[2:], ())), key=lambda s: s.number)
+        known = index.holds[key] = [(_devices(s), s.held_from) for s in rows if s.held_from is not None]
+    return known
+
+
+def _devices(session: Session) -> float:
+    return math.fsum(share.fraction for share in session.shares)
+
+
+def _of_hold(devices: float, since: float, now: float, half_life_s: float) -> float:
+    return devices * half_life_s / math.log(2) * (1.0 - _faded(now - since, half_life_s))
 
 
 def _faded(passed_s: float, half_life_s: float) -> float:

@@ -6,18 +6,18 @@ Nothing here is stored: after a reload it is built anew from the tables, and is 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..domain.devices import PoolInventory, Share
 from ..domain.sessions import PausePhase, Session, SessionState
-from .deadline import deadline_of
+from .deadline import deadline_of, gives_way_at
 from .exclusion import conflict
 
 if TYPE_CHECKING:
     from .state import BrokerState
 
-__all__ = ["Index", "PoolIndex", "waits"]
+__all__ = ["Index", "PoolIndex", "excluded", "waits"]
 
 
 def waits(s: Session) -> bool:
@@ -25,6 +25,13 @@ def waits(s: Session) -> bool:
     if s.state is SessionState.QUEUED:
         return True
     return s.state is SessionState.PAUSED and s.pause is not None and s.pause.phase is PausePhase.WANTED
+
+
+def excluded(on_device: Mapping[str, Iterable[Share]], wanted: Iterable[Share]) -> frozenset[str]:
+    """Ids of these shares, and of all on their devices that can't be held together with one of them."""
+    return frozenset(
+        other.id for share in wanted for other in on_device.get(share.device_uuid, ()) if conflict(other, share)
+    )
 
 
 class PoolIndex:
@@ -54,8 +61,16 @@ class PoolIndex:
                 self._in_the_way[share.id] += 1
             if not self._in_the_way[share.id]:
                 self._freed(share)
+        self._excluded: dict[str, frozenset[str]] = {}
         for share in held:
             self.hold(share)
+
+    def excluded_by(self, flavor: str) -> frozenset[str]:
+        """Ids of the shares of a flavor, and of all that can't be held together with one of them."""
+        known = self._excluded.get(flavor)
+        if known is None:
+            known = self._excluded[flavor] = excluded(self.on_device, self.by_flavor.get(flavor, ()))
+        return known
 
     def hold(self, held: Share) -> None:
         for share in self.on_device.get(held.device_uuid, ()):
@@ -84,8 +99,10 @@ class Index:
     ----------
     dirty : bool
         Something has changed that may let somebody in the queue be served.
-    waiting, idle : dict of str to None
-        Ids of sessions in the queue, and of those that hold something on which nobody computes.
+    waiting : dict of str to None
+        Ids of sessions in the queue.
+    idle : dict of str to float or None
+        Ids of sessions that hold something on which nobody computes, and when they can be asked to give way.
     coming : dict of str to None
         Ids of sessions whose shares will be free when what they do now is done.
     moving : dict of str to str
@@ -95,16 +112,21 @@ class Index:
     def __init__(self, state: BrokerState) -> None:
         self._state = state
         self._by_device: dict[str, dict[str, tuple[Share, str]]] = {}
+        self._device_of: dict[str, str] = {}
         self._heap: list[tuple[float, int, str]] = []
         self._due_at: dict[str, float] = {}
         self.waiting: dict[str, None] = {}
-        self.idle: dict[str, None] = {}
+        self.idle: dict[str, float | None] = {}
         self.coming: dict[str, None] = {}
         self.moving: dict[str, str] = {}
         self.live: dict[str, None] = {}
+        #: ids of sessions that a policy which only advises would have taken
+        self.advised: dict[str, None] = {}
         self.of_user: dict[str, dict[str, None]] = {}
         self.held_by_user: dict[str, dict[str, None]] = {}
         self.held_by_group: dict[str, dict[str, None]] = {}
+        #: what `fairness` has worked out of what somebody holds
+        self.holds: dict[str, list[tuple[float, float]]] = {}
         self.dirty = True
         #: shares were let go since the queue was gone through last
         self.freed = False
@@ -134,6 +156,7 @@ class Index:
         self.reserved = None
         self.dirty = True
         for session in self._state.sessions.values():
+            self._mark(session)
             self._schedule(session)
 
     def session_changed(self, before: Session | None, after: Session | None) -> None:
@@ -164,6 +187,10 @@ class Index:
     def holder(self, share: Share) -> str | None:
         found = self._by_device.get(share.device_uuid, {}).get(share.id)
         return found[1] if found else None
+
+    def devices_of(self, share_ids: Iterable[str]) -> list[str]:
+        """The devices on which some of these shares are held, in an order that is the same in every process."""
+        return sorted({self._device_of[i] for i in share_ids if i in self._device_of})
 
     def next_due(self) -> float | None:
         """When the first session is due (Unix seconds)."""
@@ -196,11 +223,13 @@ class Index:
     def _hold(self, session: Session) -> None:
         for share in session.shares:
             self._by_device.setdefault(share.device_uuid, {})[share.id] = (share, session.id)
+            self._device_of[share.id] = share.device_uuid
             for pool in self.pools.values():
                 pool.hold(share)
         if session.shares:
             self.held_by_user.setdefault(session.user, {})[session.id] = None
             self.held_by_group.setdefault(session.group, {})[session.id] = None
+            self._forget_holds(session)
 
     def _let_go(self, session: Session) -> None:
         for share in session.shares:
@@ -208,12 +237,18 @@ class Index:
             # A journal entry may name the new holder before the old one: only the holder's own mark goes.
             if share.id in held and held[share.id][1] == session.id:
                 del held[share.id]
+                del self._device_of[share.id]
             for pool in self.pools.values():
                 pool.let_go(share)
         if session.shares:
             self.held_by_user[session.user].pop(session.id, None)
             self.held_by_group[session.group].pop(session.id, None)
+            self._forget_holds(session)
             self.dirty = self.freed = True
+
+    def _forget_holds(self, session: Session) -> None:
+        self.holds.pop(f"u:{session.user}", None)
+        self.holds.pop(f"g:{session.group}", None)
 
     def _mark(self, s: Session) -> None:
         if s.state is SessionState.ENDED:
@@ -230,11 +265,15 @@ class Index:
             self.dirty = True
         if s.state is SessionState.ACTIVE and s.idle_since is not None:
             if s.id not in self.idle:
-                self.idle[s.id] = None
                 self.dirty = True
+            self.idle[s.id] = gives_way_at(self._state.policy, s)
         else:
             self.idle.pop(s.id, None)
         phase = s.pause.phase if s.pause is not None and s.state is SessionState.PAUSED else None
+        if s.advised_from is not None:
+            self.advised[s.id] = None
+        else:
+            self.advised.pop(s.id, None)
         if s.shares and (s.state is SessionState.ENDING or phase is PausePhase.SAVING):
             self.coming[s.id] = None
             self.dirty = self.dirty or s.undo_until is not None
@@ -246,7 +285,7 @@ class Index:
             self.dirty = True
 
     def _unmark(self, s: Session) -> None:
-        for ids in (self.live, self.waiting, self.idle, self.coming):
+        for ids in (self.live, self.waiting, self.idle, self.coming, self.advised):
             ids.pop(s.id, None)
         self.moving.pop(s.id, None)
         mine = self.of_user.get(s.user)

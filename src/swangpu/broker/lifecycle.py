@@ -6,10 +6,9 @@ session at one place only, `let_go`, and only when nothing can be running on the
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..domain.devices import Share
 from ..domain.records import DemandRecord, UsageRecord
+from ..domain.rows import replace
 from ..domain.sessions import EndReason, Reason, Session, SessionState
 from .commands import AttachKernel, Command, Level, Notify, RecordDemand, RecordUsage, StartWork, StopWork
 from .estimate import remember_wait

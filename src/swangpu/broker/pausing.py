@@ -6,8 +6,7 @@ outcome: before the save everything goes on as it was, after it the person is to
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from ..domain.rows import replace
 from ..domain.sessions import EndReason, Pause, PausePhase, Reason, Session, SessionState
 from . import events as ev
 from .commands import Command, PauseWork, ResumeWork

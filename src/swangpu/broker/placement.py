@@ -8,7 +8,7 @@ from ..domain.devices import PoolInventory, Share, ShareKind
 from .exclusion import conflict
 from .state import BrokerState
 
-__all__ = ["choose", "count_by_device", "free_shares"]
+__all__ = ["choose", "count_by_device", "free_by_device", "free_shares"]
 
 
 def free_shares(
@@ -34,14 +34,37 @@ def free_shares(
     if not ignoring:
         rows = [pool.free.get(flavor, {})] if flavor is not None else list(pool.free.values())
         return [share for row in rows for share in row.values() if share.id not in barred]
-    out = []
-    shares = pool.by_flavor.get(flavor, []) if flavor is not None else inventory.shares
-    for share in shares:
-        if share.id in pool.blocked or share.id in barred:
+    # Elsewhere than on the devices of what is looked through, only what is free can be had.
+    devices = state.index.devices_of(ignoring)
+    rows = [pool.free.get(flavor, {})] if flavor is not None else list(pool.free.values())
+    out = [s for row in rows for s in row.values() if s.id not in barred and s.device_uuid not in devices]
+    for device in devices:
+        held = [share for share in state.held_on(device) if share.id not in ignoring]
+        for share in pool.on_device.get(device, ()):
+            if (flavor is not None and share.flavor != flavor) or share.id in pool.blocked or share.id in barred:
+                continue
+            if not any(conflict(share, other) for other in held):
+                out.append(share)
+    return out
+
+
+def free_by_device(
+    state: BrokerState, inventory: PoolInventory, ignoring: frozenset[str] | set[str]
+) -> Mapping[str, int]:
+    """How many shares of any flavor each device would have free."""
+    pool = state.index.pools[inventory.pool]
+    if not ignoring:
+        return pool.free_on_device
+    out = dict(pool.free_on_device)
+    for device in state.index.devices_of(ignoring):
+        if device not in pool.on_device:
             continue
-        if any(held.id not in ignoring and conflict(share, held) for held in state.held_on(share.device_uuid)):
-            continue
-        out.append(share)
+        held = [share for share in state.held_on(device) if share.id not in ignoring]
+        out[device] = sum(
+            1
+            for share in pool.on_device.get(device, ())
+            if share.id not in pool.blocked and not any(conflict(share, other) for other in held)
+        )
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 __all__ = ["Group", "Policy", "Quota", "Reclaim", "ReclaimMode", "Reservation"]
 
@@ -183,15 +184,30 @@ class Policy:
 
     def reclaim_of(self, pool: str) -> Reclaim:
         """What holds for a pool."""
-        rules = dict(self.reclaim)
+        rules = self._rules
         return rules.get(pool) or rules.get("*") or _ADVISE
 
     def group(self, name: str) -> Group | None:
-        return next((g for g in self.groups if g.name == name), None)
+        return self._named.get(name)
 
     def group_of(self, user: str) -> str:
         """The group that somebody belongs to, ``""`` where none is named."""
-        return next((g.name for g in self.groups if user in g.members), "")
+        return self._member_of.get(user, "")
+
+    # Looked up at every step. Underscored, so that neither JSON nor comparisons see them.
+
+    @cached_property
+    def _rules(self) -> dict[str, Reclaim]:
+        return dict(self.reclaim)
+
+    @cached_property
+    def _named(self) -> dict[str, Group]:
+        # the first of a name counts
+        return {g.name: g for g in reversed(self.groups)}
+
+    @cached_property
+    def _member_of(self) -> dict[str, str]:
+        return {user: g.name for g in reversed(self.groups) for user in g.members}
 
 
 _ADVISE = Reclaim()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..domain.devices import PoolInventory
+from ..domain.rows import replace
 from .commands import Command
 from .lifecycle import notify, title_of
 from .state import BrokerState

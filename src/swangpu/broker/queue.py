@@ -10,7 +10,8 @@ from ..domain.devices import Flavor, PoolInventory, Share
 from ..domain.sessions import Request, Session, SessionState
 from .exclusion import conflict
 from .fairness import in_order
-from .placement import choose, count_by_device, free_shares
+from .index import excluded
+from .placement import choose, free_by_device, free_shares
 from .quotas import borrows, over
 from .reservations import barred as reserved_from
 from .reservations import reserved_shares
@@ -181,9 +182,7 @@ def place(
         free = [s for s in free if session.pause.device_uuid in (s.device_uuid, s.mig_uuid)]
     if len(free) < session.request.count:
         return None
-    on_device = (
-        count_by_device(free_shares(state, inventory, None, ignoring=ignoring)) if ignoring else index.free_on_device
-    )
+    on_device = free_by_device(state, inventory, ignoring)
     later = reserved_shares(state, option.pool) if state.policy.reservations else None
     return choose(free, session.request.count, on_device, later)
 
@@ -244,13 +243,10 @@ def ahead_of(state: BrokerState, session: Session) -> list[Session]:
     return out
 
 
-def _bar(state: BrokerState, session: Session, option: Candidate) -> set[str]:
+def _bar(state: BrokerState, session: Session, option: Candidate) -> frozenset[str]:
     index = state.index.pools[option.pool]
-    wanted = index.by_flavor.get(option.flavor.name, [])
-    if session.pause is not None and session.pause.device_uuid is not None:
-        wanted = [s for s in wanted if session.pause.device_uuid in (s.device_uuid, s.mig_uuid)]
-    devices = dict.fromkeys(s.device_uuid for s in wanted)
-    by_device: dict[str, list[Share]] = {}
-    for share in wanted:
-        by_device.setdefault(share.device_uuid, []).append(share)
-    return {s.id for uuid in devices for s in index.on_device[uuid] if any(conflict(s, w) for w in by_device[uuid])}
+    pause = session.pause
+    if pause is None or pause.device_uuid is None:
+        return index.excluded_by(option.flavor.name)
+    wanted = index.by_flavor.get(option.flavor.name, ())
+    return excluded(index.on_device, [s for s in wanted if pause.device_uuid in (s.device_uuid, s.mig_uuid)])

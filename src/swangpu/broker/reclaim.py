@@ -7,12 +7,13 @@ stay. One that can't is warned first and then released. A policy that advises on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from ..domain.rows import replace
 from ..domain.sessions import EndReason, Reason, Session, SessionState
 from . import pausing
 from .commands import Command
-from .deadline import may_pause_at, may_release_at
+from .deadline import gives_way_at
 from .exclusion import conflict
 from .lifecycle import begin_end, notify, settle_advice, title_of
 from .policy import Quota, Reclaim, ReclaimMode
@@ -33,12 +34,29 @@ class _Plan:
         Ids of shares that are free as good as now.
     used : set of str
         Ids of those that are meant for somebody already.
+    idle, ready : list of Session
+        Who holds something and computes on nothing; of these, who has been idle for long enough.
+    by_place, by_option : dict
+        Of those who are ready, who is on a device or MIG device, and who is in the way of a pool's flavor.
     """
 
     ignoring: set[str]
     used: set[str]
     idle: list[Session]
+    ready: list[Session]
     chosen: dict[str, str]
+    by_place: dict[str, list[Session]]
+    by_option: dict[tuple[str, str], list[Session]]
+
+    def victims(self, state: BrokerState, option: Candidate, tied: str | None) -> list[Session]:
+        """Of those who are ready, who could make room for one way to serve somebody."""
+        if tied is not None:
+            return [v for v in self.by_place.get(tied, ()) if in_the_way(state, v, option)]
+        key = (option.pool, option.flavor.name)
+        known = self.by_option.get(key)
+        if known is None:
+            known = self.by_option[key] = [v for v in self.ready if in_the_way(state, v, option)]
+        return known
 
 
 def make_room(state: BrokerState, unserved: Sequence[Session], now: float) -> list[Command]:
@@ -50,18 +68,31 @@ def make_room(state: BrokerState, unserved: Sequence[Session], now: float) -> li
         Who waits though nothing but other sessions is in the way, first ones first.
     """
     index = state.index
-    if not unserved and not any(state.sessions[i].advised_from is not None for i in index.idle):
+    if not unserved and not index.advised:
         return []
     coming = {share.id for i in index.coming for share in state.sessions[i].shares}
-    rows = sorted((state.sessions[i] for i in index.idle), key=lambda s: (s.idle_since or 0.0, s.number))
-    plan = _Plan(coming, set(), rows, {})
+    ready = [
+        s
+        for s in (state.sessions[i] for i, at in index.idle.items() if at is not None and at <= now)
+        if s.lost_since is None
+    ]
+    ready.sort(key=_idle_for)
+    # what was lent goes back however short it has been idle
+    lends = any(group.quotas for group in state.policy.groups)
+    rows = sorted((state.sessions[i] for i in index.idle), key=_idle_for) if lends else ready
+    places: dict[str, list[Session]] = {}
+    for one in ready:
+        for where in dict.fromkeys(w for s in one.shares for w in (s.device_uuid, s.mig_uuid) if w is not None):
+            places.setdefault(where, []).append(one)
+    plan = _Plan(coming, set(), rows, ready, {}, places, {})
     out: list[Command] = []
     for session in unserved:
         if not _served_by(state, session, plan, now):
             out += _call_back(state, session, now)
-    for one in rows:
-        why = plan.chosen.get(one.id)
-        session = state.sessions[one.id]
+    concerned = dict.fromkeys((*plan.chosen, *index.advised))
+    for session_id in [s.id for s in sorted((state.sessions[i] for i in concerned), key=_idle_for)]:
+        why = plan.chosen.get(session_id)
+        session = state.sessions[session_id]
         if session.state is not SessionState.ACTIVE:
             continue
         if why is not None:
@@ -86,19 +117,21 @@ def idle_over(state: BrokerState, session: Session, wanted: bool, now: float) ->
 def _served_by(state: BrokerState, waiting: Session, plan: _Plan, now: float) -> bool:
     """Whether somebody who waits will be served: by what is coming free, or by an idle session that is chosen here."""
     options = [c for c in options_of(state, waiting) if over(state, waiting, c.flavor.name, c.fraction) is None]
+    ignoring = frozenset(plan.ignoring - plan.used)
     for option in options:
-        if _take(state, waiting, option, plan, frozenset(plan.ignoring - plan.used), now):
+        if _take(state, waiting, option, plan, ignoring, now):
             return True
+    tied = waiting.pause.device_uuid if waiting.pause is not None else None
     for option in options:
         own = not borrows(state, waiting, option.flavor.name, option.fraction)
         lent = {s.id for s in borrowers(state, option.flavor.name)} if own and state.policy.groups else set()
         trial: dict[str, str] = {}
         shares: set[str] = set()
-        for victim in plan.idle:
+        for victim in plan.idle if lent else plan.victims(state, option, tied):
             if victim.id in plan.chosen or victim.pool != option.pool or victim.id == waiting.id:
                 continue
             why = "quota" if victim.id in lent else "idle"
-            if not _may_give_way(state, victim, why, now) or not in_the_way(state, victim, option):
+            if lent and not (_may_give_way(state, victim, why, now) and in_the_way(state, victim, option)):
                 continue
             trial[victim.id] = why
             shares |= {s.id for s in victim.shares}
@@ -108,7 +141,7 @@ def _served_by(state: BrokerState, waiting: Session, plan: _Plan, now: float) ->
                 option,
                 now,
                 barred=plan.used,
-                ignoring=frozenset((plan.ignoring - plan.used) | shares),
+                ignoring=ignoring | shares,
             )
             if found is None:
                 continue
@@ -141,8 +174,7 @@ def _may_give_way(state: BrokerState, victim: Session, why: str, now: float) -> 
     if why == "quota":
         # what was lent is wanted back: idleness is enough, however short
         return (victim.held_from or 0.0) + policy.reclaim_of(victim.pool or "").residency_s <= now
-    pause_at, release_at = may_pause_at(policy, victim), may_release_at(policy, victim)
-    at = pause_at if pause_at is not None else release_at
+    at = gives_way_at(policy, victim)
     return at is not None and at <= now
 
 
@@ -205,6 +237,11 @@ def _call_back(state: BrokerState, waiting: Session, now: float) -> list[Command
 def _quotas(state: BrokerState, name: str) -> tuple[Quota, ...]:
     group = state.policy.group(name)
     return group.quotas if group is not None else ()
+
+
+def _idle_for(session: Session) -> tuple[float, int]:
+    """Who has been idle for longest goes first."""
+    return (session.idle_since or 0.0, session.number)
 
 
 def _idle_minutes(session: Session, now: float) -> int:
