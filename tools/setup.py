@@ -204,12 +204,17 @@ def install_bash_kernel() -> None:
 
 
 def install_torch() -> None:
-    """What the tests of moving a framework's arrays need, where a build for CPUs can be had; they say so where not."""
+    """What the tests of moving a framework's arrays need, where a build for CPUs can be had; they say so where not.
+
+    In a folder of its own: an environment with a torch that can't use a GPU is warned about, and rightly.
+    """
     wanted = TORCH if sys.platform == "darwin" else f"{TORCH}+cpu"
-    if is_done("torch", wanted):
+    if is_done("torch", wanted) and (VENV / "torch").is_dir():
         return
     say(f"Installing {wanted} for the tests ...")
-    command = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted]
+    shutil.rmtree(VENV / "torch", ignore_errors=True)
+    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "--target", str(VENV / "torch"), wanted]
     if subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode:
         say(f"{wanted} can't be had from the package indexes in use; the tests that need it will say so.")
         return

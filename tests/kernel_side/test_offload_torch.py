@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,9 +47,13 @@ class Standing:
 
 @pytest.fixture(scope="module")
 def torch() -> Iterator[Any]:
+    # beside the environment, which would be warned about otherwise: this torch can't use a GPU
+    apart = str(Path(sys.prefix) / "torch")
+    sys.path.append(apart)
     try:
         import torch
     except ImportError:
+        sys.path.remove(apart)
         needs.missing("torch is not installed: `make test` installs it where a build for CPUs can be had")
     torch.set_num_threads(1)
     # what is there already is none of a test's, and takes long to look through
@@ -56,6 +61,7 @@ def torch() -> Iterator[Any]:
     gc.freeze()
     yield torch
     gc.unfreeze()
+    sys.path.remove(apart)
 
 
 @pytest.fixture
