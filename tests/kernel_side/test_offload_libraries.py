@@ -1,6 +1,6 @@
 """cupy, jax, tensorflow and numba, each as far as its part asks it: stand-ins that keep to what the real ones do.
 
-The stand-ins have the attributes, and the rules, that cupy 14 and jax 0.4 to 0.7 have; they hold host memory. So this
+The stand-ins have the attributes, and the rules, that cupy 14 and jax 0.6 have; they hold host memory. So this
 proves what is moved, in which order, and what is left; it proves nothing about CUDA.
 """
 
@@ -143,7 +143,7 @@ class Device:
 
 
 class JaxArray:
-    """As jax's: its buffer can be taken out and another put in."""
+    """As jax's: its buffer can be deleted and another put in."""
 
     dtype = "float32"
 
@@ -158,10 +158,10 @@ class JaxArray:
 
     @_arrays.setter
     def _arrays(self, value: Any) -> None:
-        if value is None:
-            self._buffer = None  # type: ignore[assignment]
-        else:
-            self._buffer, self.address = value[0]._buffer, value[0].address
+        self._buffer, self.address = value[0]._buffer, value[0].address
+
+    def delete(self) -> None:
+        self._buffer = None  # type: ignore[assignment]
 
     def is_deleted(self) -> bool:
         return self._buffer is None
@@ -183,6 +183,8 @@ def jax_on(monkeypatch: pytest.MonkeyPatch, stats: dict[str, int] | None) -> tup
     addresses = iter(range(10_000, 90_000, 1000))
 
     def put(data: Any, where: Any) -> JaxArray:
+        if isinstance(data, JaxArray):
+            return JaxArray(device, data._buffer, data.address)
         return JaxArray(device, tuple(data), next(addresses))
 
     def to_numpy(array: JaxArray) -> tuple[int, ...]:

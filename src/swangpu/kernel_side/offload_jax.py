@@ -1,8 +1,8 @@
 """Moving what jax has on a device: an array gives its buffer up, and is given an equal one.
 
-An array is immutable, and its buffer is not: it can be taken out and another put in. That helps only where jax gives
-memory back, which it does with ``XLA_PYTHON_CLIENT_ALLOCATOR=platform``. By default jax keeps what it has taken until
-the process ends; then all stays, and that is said. Whether that goes with this version is tried out on one array first.
+An array is immutable, and its buffer is not: in some versions (0.6, not 0.10) it can be deleted and another put in.
+Whether that goes is tried out on one array first. It helps only where jax gives memory back, which it does with
+``XLA_PYTHON_CLIENT_ALLOCATOR=platform``. By default it keeps what it has taken until the process ends; then all stays.
 """
 
 from __future__ import annotations
@@ -114,17 +114,15 @@ class _Buffer(Piece):
         self._away = False
 
     def copy(self, pinned: bool) -> None:
-        array = self._arrays[0]
-        # an array remembers its copy in host memory; ours is to go when the array is back
-        had = array._npy_value
-        self._host = sys.modules["numpy"].asarray(array)
-        array._npy_value = had
+        # an array remembers its copy in host memory; that of another head of the same buffer goes with it
+        other = self._jax.device_put(self._arrays[0], self._sharding)
+        self._host = sys.modules["numpy"].asarray(other)
 
     def free(self) -> None:
         if not self._away:
             self._away = True
             for array in self._arrays:
-                array._arrays = None
+                array.delete()
 
     def back(self) -> None:
         if self._away:
