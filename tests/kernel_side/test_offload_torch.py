@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import needs
-from swangpu.kernel_side import offload, offload_torch
+from swangpu.kernel_side import carry, offload, offload_torch
 
 
 class Standing:
@@ -376,3 +376,18 @@ def test_torch_that_has_used_no_device_is_left_alone(torch: Any) -> None:
     assert offload.out()["moved_bytes"] == 0
     assert x.data_ptr() == where
     assert not torch.cuda.is_initialized()
+
+
+def test_variables_of_a_paused_notebook_can_be_carried(torch: Any, device: Standing, tmp_path: Any) -> None:
+    x = torch.arange(100_000.0)
+    model = torch.nn.Linear(50, 50)
+    before = {"x": x, "row": x[10:], "model": model}
+    weight = model.weight.detach().clone()
+    assert offload.out()["ok"]
+    assert carry.save(tmp_path / "variables", before)["left"] == []
+    assert offload.back()["ok"]
+    after: dict[str, Any] = {}
+    assert carry.load(tmp_path / "variables", after)["left"] == []
+    assert torch.equal(after["x"], x)
+    assert after["row"].data_ptr() - after["x"].data_ptr() == 40
+    assert torch.equal(after["model"].weight, weight)

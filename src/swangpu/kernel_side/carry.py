@@ -1,7 +1,8 @@
 """Carrying variables over a restart: what can be pickled goes along, what can't is named before anything is lost.
 
 The variables go into one file, one after the other, through one pickler, so that two names of one object are still two
-names of one object afterwards. Small ones go first: what can't be carried is then found before much is written.
+names of one object afterwards. Small ones go first: what can't be carried is then found before much is written. Large
+data comes behind all that, as it lies in memory.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from . import pickling
+from .buffers import Taken
 
 __all__ = ["load", "preview", "save"]
 
 Report = dict[str, Any]
 
-FORMAT = 1
+FORMAT = 2
 #: names that IPython puts there, and those that start with an underscore, are not the person's
 _NOT_THEIRS = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython"})
 _LARGE = 1 << 20
@@ -31,7 +33,7 @@ def preview(namespace: dict[str, Any] | None = None) -> Report:
     """What `save` would do: ``{"carried": [names], "left": [{"name", "why"}]}``. Never raises."""
     try:
         variables, _ = _theirs(namespace)
-        carried, left, _ = _dump_all(variables, None, _namespace(namespace))
+        carried, left, _, _ = _dump_all(variables, None, _namespace(namespace))
     except Exception as error:
         return {"carried": [], "left": [], "error": _sentence(error)}
     return {"carried": carried, "left": left}
@@ -52,9 +54,11 @@ def save(path: str | Path, namespace: dict[str, Any] | None = None) -> Report:
         variables, modules = _theirs(namespace)
         descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w+b") as file:
-            carried, left, order = _dump_all(variables, file, _namespace(namespace))
+            carried, left, order, sink = _dump_all(variables, file, _namespace(namespace))
+            table = sink.write_large()
             surroundings = {"cwd": _cwd(), "path": [p for p in sys.path if isinstance(p, str)]}
             header = {"format": FORMAT, "names": order, "modules": modules, "left": left, **surroundings}
+            header.update(large=table, notes=sink.notes)
             # at the end, since only then it is known; its length comes last
             encoded = json.dumps(header).encode()
             file.write(encoded + len(encoded).to_bytes(8, "little"))
@@ -68,7 +72,14 @@ def save(path: str | Path, namespace: dict[str, Any] | None = None) -> Report:
 
 
 def load(path: str | Path, namespace: dict[str, Any] | None = None) -> Report:
-    """Bring the variables back, and remove the file. What can't be read any more is named. Never raises."""
+    """Bring the variables back, and remove the file. What can't be read any more is named. Never raises.
+
+    Returns
+    -------
+    dict
+        As `save` has it, and ``"changed": [{"name", "what"}]``: what came along and is not as it was, which the
+        person is told in the output of the next cell.
+    """
     target = Path(path)
     into = _namespace(namespace)
     try:
@@ -76,7 +87,7 @@ def load(path: str | Path, namespace: dict[str, Any] | None = None) -> Report:
     except OSError as error:
         return {"carried": [], "left": [], "error": _sentence(error)}
     try:
-        with content as file:
+        with content as file, target.open("rb", buffering=0) as beside:
             file.seek(-8, os.SEEK_END)
             end = file.tell() - int.from_bytes(file.read(8), "little")
             file.seek(end)
@@ -86,14 +97,18 @@ def load(path: str | Path, namespace: dict[str, Any] | None = None) -> Report:
             _surround(header)
             left = _modules(header["modules"], into)
             file.seek(0)
-            found, lost = pickling.read_all(file, header["names"], into)
+            taken = Taken(beside, header["large"])
+            found, lost, notes = pickling.read_all(file, header["names"], into, taken)
     except Exception as error:
         return {"carried": [], "left": [], "error": _sentence(error)}
     into.update(found)
     with contextlib.suppress(OSError):
         target.unlink()
     left += [{"name": name, "why": why} for name, why in lost.items()] + list(header["left"])
-    return {"carried": sorted(found), "left": left}
+    notes = {**{name: what for name, what in header["notes"].items() if name in found}, **notes}
+    changed = [{"name": name, "what": what} for name, what in sorted(notes.items())]
+    _tell_next_cell(changed)
+    return {"carried": sorted(found), "left": left, "changed": changed}
 
 
 def _namespace(given: dict[str, Any] | None) -> dict[str, Any]:
@@ -128,7 +143,7 @@ def _theirs(given: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, str
 
 def _dump_all(
     variables: dict[str, Any], file: Any, namespace: dict[str, Any]
-) -> tuple[list[str], list[dict[str, str]], list[Any]]:
+) -> tuple[list[str], list[dict[str, str]], list[Any], pickling.Sink]:
     """Pickle one after the other; what fails is named, and the rest begun anew without it.
 
     A failed variable leaves half of itself in the pickler's memory, so that nothing after it could be trusted.
@@ -136,9 +151,10 @@ def _dump_all(
     names = sorted(variables, key=lambda name: (_size(variables[name]) > _LARGE, _size(variables[name]), name))
     left: list[dict[str, str]] = []
     while True:
-        order, failed = _dump(names, variables, pickling.Sink(file), namespace)
+        sink = pickling.Sink(file)
+        order, failed = _dump(names, variables, sink, namespace)
         if failed is None:
-            return sorted(names), sorted(left, key=lambda one: one["name"]), order
+            return sorted(names), sorted(left, key=lambda one: one["name"]), order, sink
         names.remove(failed["name"])
         left.append(failed)
 
@@ -150,15 +166,33 @@ def _dump(
     order: list[Any] = []
     for name in names:
         try:
-            start = sink.position
+            sink.name = name
+            start, first = sink.position, sink.shelf.in_order
             pickler.dump(variables[name])
-            order.append([name, start, pickling.mark(pickler, sink)])
+            order.append([name, start, pickling.mark(pickler, sink), first])
         except Exception as error:
             # no space left is not the variable's fault
             if sink.failed:
                 raise
             return order, {"name": name, "why": pickling.why_not(variables[name], error)}
     return order, None
+
+
+def _tell_next_cell(changed: list[dict[str, str]]) -> None:
+    """Say it above the output of the next cell: that is where the person looks, and loading itself is not seen."""
+    shell = _shell()
+    if not changed or shell is None:
+        return
+    by_what: dict[str, list[str]] = {}
+    for one in changed:
+        by_what.setdefault(one["what"], []).append(one["name"])
+
+    def tell(*args: Any) -> None:
+        shell.events.unregister("pre_run_cell", tell)
+        for what, names in by_what.items():
+            print(f"swangpu: {', '.join(names)}: {what}.")
+
+    shell.events.register("pre_run_cell", tell)
 
 
 def _size(value: Any) -> int:

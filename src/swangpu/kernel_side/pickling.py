@@ -6,11 +6,17 @@ without it they are named as left.
 
 from __future__ import annotations
 
+import io
 import pickle
 import pickletools
 import re
+import sys
 import types
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from . import tensors
+from .buffers import Shelf, Taken
 
 __all__ = [
     "Plain",
@@ -24,8 +30,12 @@ __all__ = [
     "with_cloudpickle",
 ]
 
+#: a variable's name, where its pickle begins, how many objects are remembered behind it, and the first of its buffers
+Entry = Sequence[Any]
+
 PROTOCOL = 5
 WITHOUT_CLOUDPICKLE = " (install cloudpickle to carry it)"
+_FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 #: the namespace that is being loaded into; see `notebook_globals`
 _loading: dict[str, Any] = {}
 
@@ -33,11 +43,15 @@ _loading: dict[str, Any] = {}
 class Sink:
     """Where a pickler writes to: a file, or nowhere for a preview.
 
-    ``failed`` tells an error of the disk from one of a variable.
+    ``failed`` tells an error of the disk from one of a variable. ``notes`` has what of a variable will not be as it
+    was, by its name.
     """
 
     def __init__(self, file: Any) -> None:
         self._file = file
+        self.shelf = Shelf(file is None)
+        self.name = ""
+        self.notes: dict[str, str] = {}
         self.position = 0
         self.failed = False
         self.recent = b""
@@ -45,9 +59,16 @@ class Sink:
             file.seek(0)
             file.truncate()
 
-    @property
-    def dry(self) -> bool:
-        return self._file is None
+    def note(self, what: str) -> None:
+        self.notes.setdefault(self.name, what)
+
+    def write_large(self) -> list[Any]:
+        """Write what was kept out of the pickles, behind them all; where it lies."""
+        try:
+            return list(self.shelf.write(self._file))
+        except Exception:
+            self.failed = True
+            raise
 
     def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
@@ -71,24 +92,48 @@ def make_pickler(sink: Sink, namespace: dict[str, Any]) -> pickle.Pickler:
     namespace : dict
         The notebook's variables: functions defined there have it as their globals.
     """
-    # in a preview the contents of large arrays are not even copied
-    callback = (lambda buffer: None) if sink.dry else None
     try:
         import cloudpickle
 
-        pickler: pickle.Pickler = with_cloudpickle(cloudpickle)(sink, namespace, callback)
+        pickler: pickle.Pickler = with_cloudpickle(cloudpickle)(sink, namespace, sink.shelf.take, _reducer(sink))
     except ImportError:
-        pickler = Plain(sink, namespace, callback)
+        pickler = Plain(sink, namespace, sink.shelf.take, _reducer(sink))
     return pickler
 
 
-class Plain(pickle.Pickler):
-    """Standard pickle, without the trap that it stores the notebook's own classes by name only."""
+def _reducer(sink: Sink) -> Callable[[Any], Any]:
+    """What both picklers do otherwise than pickle would."""
+    tensor = tensors.reducer(sink.shelf, sink.note)
 
-    def __init__(self, sink: Any, namespace: dict[str, Any], callback: Any) -> None:
+    def reduce(obj: Any) -> Any:
+        # cloudpickle would make a text in memory of a file that is open for reading
+        if isinstance(obj, _FILES) and obj not in (sys.stdin, sys.stdout, sys.stderr):
+            raise pickle.PicklingError(f"cannot pickle '{type(obj).__name__}' object")
+        return tensor(obj) if tensor is not None else NotImplemented
+
+    return reduce
+
+
+def _as_pickle_does(obj: Any) -> Any:
+    return NotImplemented
+
+
+class Plain(pickle.Pickler):
+    """Standard pickle, without the trap that it stores the notebook's own classes by name only.
+
+    ``reduce`` says how some objects are taken apart otherwise.
+    """
+
+    def __init__(
+        self, sink: Any, namespace: dict[str, Any], callback: Any, reduce: Callable[[Any], Any] = _as_pickle_does
+    ) -> None:
         super().__init__(sink, protocol=PROTOCOL, buffer_callback=callback)
+        self._reduce = reduce
 
     def reducer_override(self, obj: Any) -> Any:
+        reduced = self._reduce(obj)
+        if reduced is not NotImplemented:
+            return reduced
         if isinstance(obj, (type, types.FunctionType)) and getattr(obj, "__module__", None) == "__main__":
             what = "class" if isinstance(obj, type) else "function"
             raise pickle.PicklingError(
@@ -113,13 +158,20 @@ def with_cloudpickle(cloudpickle: Any) -> Any:
     """The class of a pickler that takes functions and classes of the notebook along."""
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-        def __init__(self, sink: Any, namespace: dict[str, Any], callback: Any) -> None:
+        def __init__(
+            self, sink: Any, namespace: dict[str, Any], callback: Any, reduce: Callable[[Any], Any] = _as_pickle_does
+        ) -> None:
             super().__init__(sink, protocol=PROTOCOL, buffer_callback=callback)
             self._namespace = namespace
+            self._reduce = reduce
             # otherwise each function would get a copy of the variables it uses, and no longer see new values
             globals_of = getattr(self, "globals_ref", None)
             if isinstance(globals_of, dict):
                 globals_of[id(namespace)] = _Notebook()
+
+        def reducer_override(self, obj: Any) -> Any:
+            reduced = self._reduce(obj)
+            return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
         def _dynamic_function_reduce(self, function: Any) -> Any:
             reduced = super()._dynamic_function_reduce(function)
@@ -151,38 +203,64 @@ def mark(pickler: pickle.Pickler, sink: Sink) -> int:
 
 
 def read_all(
-    file: Any, order: list[tuple[str, int, int]], namespace: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """The variables, and why some could not be read back."""
+    file: Any, order: Sequence[Entry], namespace: dict[str, Any], taken: Taken
+) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """The variables, why some could not be read back, and what of others is not as it was.
+
+    Parameters
+    ----------
+    file : file
+    order : sequence of Entry
+    namespace : dict
+        That of the notebook: its functions have it as their globals.
+    taken : Taken
+        What lies beside the pickles.
+    """
     global _loading
     _loading = namespace
     builtins = namespace.get("__builtins__")
     try:
+        notes: dict[str, str] = {}
         try:
-            unpickler, found = pickle.Unpickler(file), {}  # noqa: S301 - our own file, readable by its owner only
-            for name, _, _ in order:
+            unpickler, found = pickle.Unpickler(file, buffers=taken.in_order(0)), {}  # noqa: S301 - our own file, readable by its owner only
+            for name, *_ in order:
+                tensors.loading(tensors.Loading(taken, _noting(notes, name)))
                 found[name] = unpickler.load()
                 unpickler.load()
-            return found, {}
+            return found, {}, notes
         except Exception:
-            return _read_patiently(file, order)
+            return _read_patiently(file, order, taken)
     finally:
         _loading = {}
+        tensors.loading(None)
         # cloudpickle sets it in the globals of each function it makes
         if builtins is not None:
             namespace["__builtins__"] = builtins
 
 
-def _read_patiently(file: Any, order: list[tuple[str, int, int]]) -> tuple[dict[str, Any], dict[str, str]]:
+def _noting(notes: dict[str, str], name: str) -> Callable[[str], None]:
+    def note(what: str) -> None:
+        notes.setdefault(name, what)
+
+    return note
+
+
+def _read_patiently(
+    file: Any, order: Sequence[Entry], taken: Taken
+) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
     """One that can't be read does not take the others with it, except those that share something with it."""
-    unpickler = _Patient(file)
+    unpickler = _Patient(file, buffers=())
     memo = unpickler.memo = _Memo()
     found: dict[str, Any] = {}
     lost: dict[str, str] = {}
-    for name, start, remembered in order:
+    notes: dict[str, str] = {}
+    for name, start, remembered, first in order:
         before = len(memo)
         file.seek(start)
         unpickler.problem = None
+        # one that failed half-way has not asked for all of its own
+        unpickler._buffers = taken.in_order(first)
+        tensors.loading(tensors.Loading(taken, _noting(notes, name)))
         try:
             found[name] = unpickler.load()
         except Exception as error:
@@ -192,7 +270,7 @@ def _read_patiently(file: Any, order: list[tuple[str, int, int]]) -> tuple[dict[
             lost[name] = why_lost(unpickler.problem)
             memo.forget(before)
         memo.jump(remembered)
-    return found, lost
+    return found, lost, {name: what for name, what in notes.items() if name in found}
 
 
 class _Lost:
@@ -246,8 +324,10 @@ class _Memo(dict):  # type: ignore[type-arg]
         self._next = max(self._next, key + 1)
 
     def forget(self, first: int) -> None:
-        """Leave out what may be half-made; words, classes and functions are not a variable's own."""
-        whole = (str, bytes, type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+        """Leave out what may be half-made; words, classes, functions and kinds of numbers are not a variable's own."""
+        whole: tuple[Any, ...] = (str, bytes, type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+        numpy: Any = sys.modules.get("numpy")
+        whole += (numpy.dtype,) if numpy is not None else ()
         for key in [key for key, value in self.items() if key >= first and not isinstance(value, whole)]:
             del self[key]
 
