@@ -52,7 +52,7 @@ lint: ## ruff, mypy, import-linter, eslint, tsc, and whether the wire types are 
 
 bench: ## the short benchmarks: each prints its table and writes benchmarks/results/<name>.json; the long ones:
 	@$(SETUP) test
-	@for name in idle_cost session_start cell_profile; do echo "== $$name"; .venv/bin/python "benchmarks/$$name.py" || exit 1; done
+	@for name in idle_cost session_start cell_profile carry; do echo "== $$name"; .venv/bin/python "benchmarks/$$name.py" || exit 1; done
 
 bench-telemetry: ## what live utilization costs, beside nvdashboard, nvitop and gpustat (WATCH_S=20, ROUNDS=7)
 	@$(SETUP) peers
