@@ -335,7 +335,7 @@ def test_a_large_array_goes_once_in_five_cells(kernel: Kernel) -> None:
     for number in range(5):
         ran = kernel.run(f"%%gpu 10GB --warm 60s\nseen.append(len(big) + {number})")
         assert ran.status == "ok", ran.error
-    sent = int(kernel.value("_cells._warm[0].sent_bytes"))
+    sent = int(kernel.value("_cells._warm.companion.sent_bytes"))
     assert size < sent < size + 100_000
     assert kernel.value("len(seen), _log.count('held')") == "(5, 1)"
 
@@ -353,12 +353,32 @@ def test_a_warm_companion_has_what_the_notebook_has_now_and_no_more(kernel: Kern
         os.kill(int(kernel.value("there")), 0)
 
 
+def test_a_cell_that_is_refused_leaves_a_warm_companion_as_it_is(kernel: Kernel) -> None:
+    kernel.run("data = [[1], [2]]; lines = (n for n in [1])")
+    kernel.run("%%gpu 10GB --warm 60s\nsame = data[0]")
+    kernel.run("del data[1]")
+    assert "`lines`" in kernel.run("%%gpu 10GB --warm 60s\nlines, data").error
+    ran = kernel.run("%%gpu 10GB --warm 60s\nprint(data, same is data[0])")
+    assert ran.text == "[[1]] True\n"
+    assert kernel.value("_log.count('held'), _log.count('released')") == "(1, 0)"
+
+
 def test_a_warm_companion_ends_when_its_time_is_over(kernel: Kernel) -> None:
     kernel.run("%%gpu 10GB --warm 1s\nimport os\nthere = os.getpid()")
     pid = int(kernel.value("there"))
     eventually(lambda: kernel.value("_log[-1]") == "released")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_warm_companion_ends_when_its_share_is_taken_away(kernel: Kernel) -> None:
+    kernel.run("import swangpu.kernel_side.cells as _module; _look_s, _module.LOOK_S = _module.LOOK_S, 0.1")
+    kernel.run("%%gpu 10GB --warm 5min\nimport os\nthere = os.getpid()")
+    assert kernel.value("_log[-1]") == "held"
+    kernel.run("_cells._warm.holding.session['state'] = 'ended'")
+    eventually(lambda: kernel.value("_log[-1]") == "released")
+    assert not alive(int(kernel.value("there")))
+    kernel.run("_module.LOOK_S = _look_s")
 
 
 def test_the_companion_ends_with_its_kernel(tmp_path: Path) -> None:

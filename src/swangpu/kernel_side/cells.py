@@ -9,6 +9,7 @@ from __future__ import annotations
 import linecache
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from . import allocators, hold, profile, reading, render, words
@@ -25,6 +26,8 @@ Json = dict[str, Any]
 
 #: a cell that is still running when this is over goes on, and its share with it, if nobody waits
 CELL_LEASE_S = 3600.0
+#: how often to look whether a warm share is still ours
+LOOK_S = 10.0
 
 
 class CellNotRun(Exception):
@@ -67,7 +70,7 @@ class Cells:
     def __init__(self, shell: Any, profiler: profile.Profiler) -> None:
         self._shell = shell
         self._profiler = profiler
-        self._warm: tuple[Companion, hold.Holding, threading.Timer] | None = None
+        self._warm: _Warm | None = None
         self._lock = threading.Lock()
 
     def run(self, api: Api, command: Command, line: str, cell: str) -> None:
@@ -87,15 +90,14 @@ class Cells:
             raise _raised({"ename": type(error).__name__, "evalue": str(error), "traceback": lines}) from None
         if found.refusal is not None:
             raise CellNotRun(found.refusal.detail, found.refusal.hint)
-        companion, holding = self._take_warm(command) or (self._start(), None)
+        companion, holding, parcel = self._ready(command, found)
         kept = False
         try:
-            parcel = self._pack(companion, command, found)
             holding = holding or self._hold(api, command, companion)
             order = self._order(command, line, cell, found)
             outcome = self._run(companion, holding, order, parcel)
-            self._say(outcome, command, found)
             kept = True
+            self._say(outcome, command, found)
         except Unreadable as problem:
             raise CellNotRun(
                 f"`{problem.name}` can't be made in the process beside the GPU: {problem.why}.",
@@ -103,6 +105,10 @@ class Cells:
             ) from None
         except Lost as lost:
             raise CellLost(lost.detail, lost.hint) from None
+        except KeyboardInterrupt:
+            if kept:
+                raise
+            raise CellNotRun("Stopped; the cell did not run.") from None
         finally:
             if holding is None:
                 companion.end()
@@ -110,6 +116,21 @@ class Cells:
                 show(self._end(companion, holding, command.warm_s if kept else 0.0))
         if outcome.error is not None:
             raise _raised(outcome.error)
+
+    def _ready(self, command: Command, found: reading.Reading) -> tuple[Companion, hold.Holding | None, Parcel]:
+        """A companion, with its share if it is warm, and what it is to get."""
+        warm = self._take_warm(command)
+        companion = self._start() if warm is None else warm.companion
+        try:
+            return companion, None if warm is None else warm.holding, self._pack(companion, command, found)
+        except BaseException as error:
+            if warm is None:
+                companion.end()
+            else:
+                self._keep(warm)
+            if isinstance(error, KeyboardInterrupt):
+                raise CellNotRun("Stopped; the cell did not run.") from None
+            raise
 
     def _start(self) -> Companion:
         try:
@@ -158,10 +179,8 @@ class Cells:
                 lambda now: progress.say(f"{words.title(now)}: {words.state(now)}.", "The cell runs then."),
             )
             holding = hold.Holding(api, session, in_place=False)
-        except BaseException as error:
+        except BaseException:
             hold.give_up(api, session["id"])
-            if isinstance(error, KeyboardInterrupt):
-                raise CellNotRun("Stopped; the cell did not run.") from None
             raise
         settings = {name: getattr(self._shell, name) for name in ("colors", "xmode") if hasattr(self._shell, name)}
         try:
@@ -222,43 +241,75 @@ class Cells:
         """Give the share back, now or after a while."""
         name, held = words.title(holding.session), words.duration(time.monotonic() - holding.held_since)
         if warm_s > 0:
-            timer = threading.Timer(warm_s, self.cool)
-            timer.daemon = True
-            with self._lock:
-                self._warm = (companion, holding, timer)
-            timer.start()
+            self._keep(_Warm(companion, holding, time.monotonic() + warm_s))
             return render.note(f"Ran on {name}; it is kept for {words.duration(warm_s)} more.")
         companion.end()
         holding.release()
         return render.note(f"Ran on {name}, held for {held}.")
 
-    def _take_warm(self, command: Command) -> tuple[Companion, hold.Holding] | None:
+    def _keep(self, warm: _Warm) -> None:
+        with self._lock:
+            self._warm = warm
+        self._look_after(warm)
+
+    def _take_warm(self, command: Command) -> _Warm | None:
         with self._lock:
             warm, self._warm = self._warm, None
         if warm is None:
             return None
-        companion, holding, timer = warm
-        timer.cancel()
-        try:
-            session = holding.refresh()
-        except ApiError:
-            session = {"state": "ended"}
+        session = warm.session()
         enough = (session.get("memory_bytes") or 0) >= (command.memory_bytes or 0)
         same = command.flavor in (None, session.get("flavor")) and command.pool in (None, session.get("pool"))
-        if session["state"] == "active" and enough and same and companion.alive():
-            return companion, holding
-        companion.end()
-        holding.release()
+        if session["state"] == "active" and enough and same and warm.companion.alive():
+            return warm
+        warm.end()
         return None
 
-    def cool(self) -> None:
-        """End the companion that is kept for the next cell, if there is one."""
+    def _look_after(self, warm: _Warm) -> None:
+        """Come back in a while, and end what has been warm for long enough, or whose share is somebody else's now."""
+
+        def look() -> None:
+            if self._warm is warm and warm.is_over():
+                self.cool(warm)
+            elif self._warm is warm:
+                self._look_after(warm)
+
+        timer = threading.Timer(max(0.0, min(LOOK_S, warm.until - time.monotonic())), look)
+        timer.daemon = True
+        timer.start()
+
+    def cool(self, only: _Warm | None = None) -> None:
+        """End the companion that is kept for the next cell, if there is one, or only if it is still this one."""
         with self._lock:
+            if only is not None and self._warm is not only:
+                return
             warm, self._warm = self._warm, None
         if warm is not None:
-            warm[2].cancel()
-            warm[0].end()
-            warm[1].release()
+            warm.end()
+
+
+@dataclass(frozen=True, eq=False)
+class _Warm:
+    """A companion between two cells."""
+
+    companion: Companion
+    holding: hold.Holding
+    until: float
+
+    def session(self) -> Json:
+        try:
+            return self.holding.refresh()
+        except ApiError as error:
+            # a server that restarts knows the session again soon
+            return {"state": "ended" if error.status else "unknown"}
+
+    def is_over(self) -> bool:
+        done = time.monotonic() >= self.until or not self.companion.alive()
+        return done or self.session()["state"] not in ("active", "unknown")
+
+    def end(self) -> None:
+        self.companion.end()
+        self.holding.release()
 
 
 def _missing_name(error: Json) -> str:

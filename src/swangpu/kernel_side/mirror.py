@@ -68,6 +68,8 @@ class Mirror:
         self.objects: dict[int, Any] = {}
         self.numbers: dict[int, int] = {}
         self.seen: dict[int, Any] = {}
+        #: what the other side is still to be told of
+        self.forgotten: list[int] = []
         self.following = 0
 
     # -- sending ----------------------------------------------------------------------------------
@@ -87,14 +89,15 @@ class Mirror:
         left: dict[str, str] = {}
         stale: dict[int, str] = {}
         first: dict[str, Any] = {}
-        forgotten = self._forget() if self.leads else []
+        if self.leads:
+            self.forgotten += self._forget()
         while True:
             chosen = {name: thing for name, thing in {**first, **roots}.items() if name not in left}
             packing = Packing(self, chosen, also or {}, left, stale)
             packing.follow = follow and self.leads
             try:
                 with quiet():
-                    return packing.run(forgotten)
+                    return packing.run(list(self.forgotten))
             except Again as again:
                 first = {**{name: self.namespace[name] for name in again.names}, **first}
             except Failed as failed:

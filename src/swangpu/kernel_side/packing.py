@@ -216,7 +216,7 @@ class Packing:
         # what is not the object itself on the other side
         aside.update(id(_attributes(one)) for _, one in memo.values() if content.has_attributes(type(one)))
         first, following = mirror.following, mirror.following + len(memo)
-        skipped: list[int] = []
+        told, skipped = set(forgotten), []
         fresh: dict[int, Any] = {}
         for identity, (place, thing) in memo.items():
             if not packer.worth_a_number(thing):
@@ -229,6 +229,7 @@ class Packing:
         seen = mirror.look({**fresh, **changed})
 
         def agree() -> None:
+            mirror.forgotten = [number for number in mirror.forgotten if number not in told]
             mirror.agree(fresh, seen, following)
 
         head = {"order": self._order, "first": first, "skipped": skipped, "forgotten": forgotten}
