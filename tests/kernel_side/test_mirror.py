@@ -191,6 +191,55 @@ def test_an_object_that_makes_itself_anew_is_never_left_as_it_was() -> None:
     assert sides.notebook["seen"] == [[1, 3, 4], 2]
 
 
+KINDS = """
+import array, collections, datetime, decimal, random, types
+
+class Named(collections.namedtuple("Named", "x")):
+    pass  # it has attributes
+
+class Text(str):
+    pass
+
+class Settings(dict):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "look"),
+    [
+        ("Named(1)", "it.more = 5", "it.more"),
+        ("Text('a')", "it.more = 5", "it.more"),
+        ("Settings(a=1)", "it['b'] = 2; it.more = 3", "sorted(it), it.more"),
+        ("bytearray(b'ab')", "it[0] = 99", "bytes(it)"),
+        ("array.array('i', [1, 2])", "it.append(3)", "list(it)"),
+        ("collections.Counter('ab')", "it['a'] += 5", "it['a']"),
+        ("collections.ChainMap({}, {'a': 1})", "it['b'] = 2", "dict(it)"),
+        ("types.SimpleNamespace(a=1)", "it.b = 2; del it.a", "vars(it)"),
+        ("random.Random(1)", "it.random()", "it.random()"),
+        ("{1, 2}", "it.add(3); it.remove(1)", "sorted(it)"),
+        ("[datetime.date(2026, 1, 1), decimal.Decimal('1.5')]", "it[0] = it[0].replace(year=2027)", "it"),
+        ("ValueError('a')", "it.note = 5", "it.note"),
+        ("iter([1, 2, 3])", "next(it)", "list(it)"),
+    ],
+)
+def test_a_change_is_found_in_every_kind_of_object(make: str, change: str, look: str) -> None:
+    sides, truth = Sides(KINDS), Sides(KINDS)
+    for one in (sides, truth):
+        one.local(f"it = {make}; alias = it; held = [it]")
+    truth.local(change)
+    sides.cell(f"alias, held\n{change}")
+    assert eval(look, sides.notebook) == eval(look, truth.notebook)
+    after = sides.notebook
+    assert after["it"] is after["alias"] is after["held"][0]
+    truth.local(f"it = {make}")
+    sides.local(f"it = {make}")
+    truth.local(change)
+    sides.local(change)
+    sides.cell(f"seen = {look}")
+    assert sides.notebook["seen"] == eval(look, truth.notebook), "nor is one of the notebook missed"
+
+
 def test_what_has_not_changed_goes_once_and_what_has_goes_alone() -> None:
     sides = Sides("from array import array\nbig = array('d', bytes(8_000_000)); small = [1]; both = {'big': big}")
     sides.cell("x = len(big), small, both")

@@ -44,13 +44,14 @@ __all__ = [
 ATOMS: frozenset[type] = frozenset({int, float, complex, bool, type(None), str, bytes, type(Ellipsis)})
 _CELL = types.CellType
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.CodeType, types.ModuleType)
-_FIXED = (
-    *(tuple, frozenset, range, slice, re.Pattern, enum.Enum, weakref.ref, PurePath, uuid.UUID),
+_VALUES = (
+    *(tuple, frozenset, range, slice, re.Pattern, weakref.ref, PurePath, uuid.UUID),
     *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, fractions.Fraction),
-    *(type, *_FUNCTIONS),
 )
+#: these are the same on both sides, or code
+_SHARED = (enum.Enum, type, *_FUNCTIONS)
 #: by name, since these libraries are not ours to import
-_FIXED_ELSEWHERE = frozenset({("numpy", "generic"), ("numpy", "dtype"), ("torch", "Size"), ("torch", "dtype")})
+_VALUES_ELSEWHERE = frozenset({("numpy", "generic"), ("numpy", "dtype"), ("torch", "Size"), ("torch", "dtype")})
 _HEAP = 1 << 9  # CPython's Py_TPFLAGS_HEAPTYPE: a class that is not built into a library
 _OF_C = (types.MethodDescriptorType, types.WrapperDescriptorType, types.BuiltinFunctionType)
 
@@ -73,9 +74,12 @@ _KINDS: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 
 
 def _kind(kind: type) -> str:
-    if kind in ATOMS or issubclass(kind, _FIXED):
+    if kind in ATOMS or issubclass(kind, _SHARED):
         return "fixed"
-    if any((one.__module__.partition(".")[0], one.__name__) in _FIXED_ELSEWHERE for one in kind.__mro__):
+    names = {(one.__module__.partition(".")[0], one.__name__) for one in kind.__mro__}
+    value = issubclass(kind, _VALUES) or (bool(names & _VALUES_ELSEWHERE) and ("numpy", "void") not in names)
+    # a person's own kind of tuple may have attributes
+    if value and kind.__dictoffset__ == 0:
         return "fixed"
     standard = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
     if not standard or kind in copyreg.dispatch_table or not all(_in_python(one) for one in kind.__mro__):
