@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -22,6 +23,7 @@ from server_process import eventually
 
 #: in the kernel: a share that is there at once, and notes of what became of it
 SETUP = """
+import os as _os
 from swangpu.kernel_side import hold as _hold, magics as _magics
 
 _log = []
@@ -36,6 +38,8 @@ class _Held:
         _log.append("held")
 
     def refresh(self):
+        if _os.path.exists("taken"):
+            self.session = {**self.session, "state": "ended", "end_reason": "expired"}
         return self.session
 
     def release(self):
@@ -372,13 +376,33 @@ def test_a_warm_companion_ends_when_its_time_is_over(kernel: Kernel) -> None:
 
 
 def test_a_warm_companion_ends_when_its_share_is_taken_away(kernel: Kernel) -> None:
+    with taking_away(kernel) as take:
+        kernel.run("%%gpu 10GB --warm 5min\nimport os\nthere = os.getpid()")
+        assert kernel.value("_log[-1]") == "held"
+        take()
+        eventually(lambda: kernel.value("_log[-1]") == "released")
+        assert not alive(int(kernel.value("there")))
+
+
+def test_a_cell_is_stopped_when_its_share_is_taken_away(kernel: Kernel) -> None:
+    kernel.run("data = []")
+    with taking_away(kernel) as take:
+        ran = kernel.run("%%gpu 10GB\nimport time\ndata.append(1)\nprint('on')\ntime.sleep(60)", at="on", then=take)
+    assert ran.error.startswith("KeyboardInterrupt")
+    assert any("went back while the cell ran" in text and "lease has ended" in text for text in ran.shown)
+    assert kernel.value("data, _log[-1]") == "([1], 'released')", "what it has computed so far stays"
+
+
+@contextlib.contextmanager
+def taking_away(kernel: Kernel) -> Iterator[Callable[[], None]]:
+    """The share goes to somebody else, and that is looked for more often."""
+    taken = Path(kernel.value("_os.getcwd()")) / "taken"
     kernel.run("import swangpu.kernel_side.cells as _module; _look_s, _module.LOOK_S = _module.LOOK_S, 0.1")
-    kernel.run("%%gpu 10GB --warm 5min\nimport os\nthere = os.getpid()")
-    assert kernel.value("_log[-1]") == "held"
-    kernel.run("_cells._warm.holding.session['state'] = 'ended'")
-    eventually(lambda: kernel.value("_log[-1]") == "released")
-    assert not alive(int(kernel.value("there")))
-    kernel.run("_module.LOOK_S = _look_s")
+    try:
+        yield taken.touch
+    finally:
+        taken.unlink()
+        kernel.run("_module.LOOK_S = _look_s")
 
 
 def test_the_companion_ends_with_its_kernel(tmp_path: Path) -> None:

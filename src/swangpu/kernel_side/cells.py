@@ -6,6 +6,7 @@ What can't be sent is named before a GPU is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import threading
 import time
@@ -26,8 +27,10 @@ Json = dict[str, Any]
 
 #: a cell that is still running when this is over goes on, and its share with it, if nobody waits
 CELL_LEASE_S = 3600.0
-#: how often to look whether a warm share is still ours
+#: how often to look whether a share is still ours
 LOOK_S = 10.0
+#: between two attempts to stop a cell whose share is gone: it may have to come to an end of its own first
+GRACE_S = 10.0
 
 
 class CellNotRun(Exception):
@@ -208,17 +211,19 @@ class Cells:
     # -- the cell ---------------------------------------------------------------------------------
 
     def _run(self, companion: Companion, holding: hold.Holding, order: Order, parcel: Parcel) -> Outcome:
-        relay = Relay(self._shell)
-        if not order.profile:
-            return companion.run(order, parcel, relay)
-        told = profile.Told()
-        seen = self._profiler.begin(holding.session["id"], told)
+        relay, told = Relay(self._shell), profile.Told()
+        seen = self._profiler.begin(holding.session["id"], told) if order.profile else None
+        watch = _Watch(companion, holding)
         try:
             outcome = companion.run(order, parcel, relay)
             told.peaks = [allocators.Peak(*one) for one in outcome.peaks]
             return outcome
         finally:
-            self._profiler.end(seen)
+            watch.done.set()
+            if watch.over:
+                show(render.problem(f"The GPU went back while the cell ran, so the cell was stopped. {watch.over}."))
+            if seen is not None:
+                self._profiler.end(seen)
 
     # -- after ------------------------------------------------------------------------------------
 
@@ -286,6 +291,28 @@ class Cells:
             warm, self._warm = self._warm, None
         if warm is not None:
             warm.end()
+
+
+class _Watch:
+    """Stops a cell whose share is somebody else's now: its lease has ended, or an operator took it."""
+
+    def __init__(self, companion: Companion, holding: hold.Holding) -> None:
+        self._companion = companion
+        self._holding = holding
+        self.done = threading.Event()
+        self.over = ""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        # again and again: who does not listen is ended
+        pause_s = LOOK_S
+        while not self.done.wait(pause_s):
+            with contextlib.suppress(ApiError):
+                session = self._holding.refresh()
+                if session["state"] in ("ending", "ended"):
+                    self.over = words.state(session).replace("`", "")
+                    self._companion.stop()
+                    pause_s = GRACE_S
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,6 +119,7 @@ class Companion:
         self._channel = Channel(ours)
         self.pid = self._process.pid
         self._told: dict[str, int] = {}
+        self._stops: _Stops | None = None
 
     @property
     def sent_bytes(self) -> int:
@@ -164,11 +165,20 @@ class Companion:
         self._told.update((name, count) for name, (count, _) in new.items())
         head.update(count=order.count, deletes=order.deletes, outputs=order.outputs, profile=order.profile, sources=new)
         with _Stops(self) as stops:
+            self._stops = stops
             try:
                 self._channel.send(head, parcel.parts)
                 return self._follow(parcel, relay, stops)
             except Closed:
                 raise self._lost(stops.count >= STOPS) from None
+            finally:
+                self._stops = None
+
+    def stop(self) -> None:
+        """Stop the cell that runs, as the button does; from any thread."""
+        stops = self._stops
+        if stops is not None:
+            stops.press()
 
     def end(self) -> None:
         """End it, and all that it has started: the notebook has what it needs of it."""
@@ -252,7 +262,7 @@ class _Stops:
 
     def __enter__(self) -> _Stops:
         if self._ours:
-            self._before = signal.signal(signal.SIGINT, self._stop)
+            self._before = signal.signal(signal.SIGINT, self._pressed)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -265,7 +275,10 @@ class _Stops:
         if pid is not None and self.count:
             self._send(signal.SIGINT)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _pressed(self, number: int, frame: FrameType | None) -> None:
+        self.press()
+
+    def press(self) -> None:
         self.count += 1
         self._send(signal.SIGKILL if self.count >= STOPS else signal.SIGINT)
 
