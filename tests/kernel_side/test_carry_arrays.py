@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_carry import Fragile, move, reasons
 
-import needs
 from swangpu.kernel_side import buffers, carry, tensors
 
 MB = 1_000_000
@@ -28,15 +27,6 @@ MB = 1_000_000
 def pickled_with(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "plain":
         monkeypatch.setitem(sys.modules, "cloudpickle", None)
-
-
-@pytest.fixture(scope="module")
-def torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        needs.missing("torch is not installed: `make test` installs it where a build for CPUs can be had")
-    return torch
 
 
 def test_arrays_of_every_kind_come_back_as_they_were(tmp_path: Path) -> None:

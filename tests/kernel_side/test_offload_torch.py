@@ -8,17 +8,14 @@ copies over the bus, streams, pinned memory, and what CUDA's allocator gives bac
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import needs
 from swangpu.kernel_side import carry, offload, offload_torch
 
 
@@ -43,25 +40,6 @@ class Standing:
 
     def cached_bytes(self) -> int:
         return 0
-
-
-@pytest.fixture(scope="module")
-def torch() -> Iterator[Any]:
-    # beside the environment, which would be warned about otherwise: this torch can't use a GPU
-    apart = str(Path(sys.prefix) / "torch")
-    sys.path.append(apart)
-    try:
-        import torch
-    except ImportError:
-        sys.path.remove(apart)
-        needs.missing("torch is not installed: `make test` installs it where a build for CPUs can be had")
-    torch.set_num_threads(1)
-    # what is there already is none of a test's, and takes long to look through
-    gc.collect()
-    gc.freeze()
-    yield torch
-    gc.unfreeze()
-    sys.path.remove(apart)
 
 
 @pytest.fixture
