@@ -364,6 +364,13 @@ export interface ReasonView {
   text: string;
 }
 
+/** Where a GPU is that is not this machine's, as the site's Prometheus knows it. It can be watched, not got. */
+export interface RemoteView {
+  host: string;
+  age_s: number | null;
+  pods: PodsView;
+}
+
 /** Shares that are set aside for a time; for whom is not told. */
 export interface ReservationView {
   title: string;
@@ -372,13 +379,6 @@ export interface ReservationView {
   flavor: string;
   count: number;
   for_you: boolean;
-}
-
-/** Where a GPU is that is not this machine's, as the site's Prometheus knows it. It can be watched, not got. */
-export interface RemoteView {
-  host: string;
-  age_s: number | null;
-  pods: PodsView;
 }
 
 /** One reading. A field that is null has its reason in `missing`. */
