@@ -154,6 +154,14 @@ def test_leaves_gradients_and_graphs_are_as_they_were(torch: Any, device: Standi
     assert torch.allclose(gradient, torch.full((5,), 4 * torch.e**3))
 
 
+def test_gradients_that_nobody_has_looked_at_move_too(torch: Any, device: Standing) -> None:
+    leaf = torch.ones(100_000, requires_grad=True)
+    before = round_trip()["moved_bytes"]
+    (leaf * 2).sum().backward()
+    assert round_trip()["moved_bytes"] - before >= 400_000
+    assert leaf.grad.sum().item() == 200_000
+
+
 def test_functions_written_in_python_find_what_they_saved(torch: Any, device: Standing) -> None:
     class Cube(torch.autograd.Function):  # type: ignore[misc, name-defined]
         @staticmethod
