@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from swangpu.kernel_side import offload, offload_memory
 from swangpu.kernel_side.offload_memory import MARGIN_BYTES, Room, refusal
-from swangpu.kernel_side.offload_parts import Found, Stay, grouped, settle
+from swangpu.kernel_side.offload_parts import Found, Stay, grouped, in_doubt, settle
 
 GB = 10**9
 CONTENTS = {100: b"a" * 50, 300: b"b" * 70, 500: b"c" * 30}
@@ -205,7 +205,7 @@ def test_what_stays_is_named_with_its_bytes(on: Callable[[Library], None]) -> No
     assert report["stays_bytes"] == 26_700
 
 
-def test_a_framework_that_breaks_does_not_take_the_others_with_it(on: Callable[[Library], None]) -> None:
+def test_a_framework_that_breaks_is_named_and_nothing_moves_that_it_might_use(on: Callable[[Library], None]) -> None:
     class Broken(Library):
         name = "broken"
 
@@ -215,8 +215,10 @@ def test_a_framework_that_breaks_does_not_take_the_others_with_it(on: Callable[[
     board = Board(CONTENTS)
     on(Broken(Board({1: b"x" * 2000})), Library(board))
     report = offload.out()
-    assert report["moved_bytes"] == 150
-    assert [(line["what"], line["bytes"]) for line in report["stays"]] == [("broken: all arrays", 2000)]
+    assert not report["ok"]
+    assert "broken may use arrays of board" in report["error"]
+    assert len(board.memory) == 3
+    assert ("broken: all arrays", 2000) in [(line["what"], line["bytes"]) for line in report["stays"]]
 
 
 def test_a_kernel_without_any_framework() -> None:
@@ -345,3 +347,25 @@ ONE = {**MACHINE, "proc/self/cgroup": "9:name=systemd:/\n4:cpu,memory:/user\n0::
 )
 def test_the_tightest_limit_counts(tmp_path: Path, files: dict[str, str], free: int | None) -> None:
     assert offload_memory.room(tree(tmp_path, files)).free_bytes == free
+
+
+def test_nothing_moves_while_another_library_may_use_it_and_does_not_tell(
+    on: Callable[[Library], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Board(CONTENTS)
+    on(Library(board))
+    monkeypatch.setitem(sys.modules, "paddle", SimpleNamespace())
+    report = offload.out()
+    assert not report["ok"]
+    assert report["error"] == "paddle may use arrays of board, and does not tell which: nothing was moved."
+    assert len(board.memory) == 3
+    assert offload.state()["state"] == "in"
+
+
+def test_a_library_whose_own_arrays_have_no_address_is_in_doubt_and_one_with_addresses_is_not() -> None:
+    piece = Library(Board(CONTENTS)).find([], {}).pieces[0]
+    pool = Stay("jax", "all arrays on cuda:0", GB, "it keeps its memory")
+    assert "jax may use arrays of board" in (in_doubt(Found([piece], [pool]), ()) or "")
+    known = Stay("numba", "an array", GB, "known by its address", address=7000)
+    assert in_doubt(Found([piece], [known]), ()) is None
+    assert in_doubt(Found([], [pool]), ("tensorflow",)) is None, "nothing would move"

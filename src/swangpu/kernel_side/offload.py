@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from . import offload_cupy, offload_jax, offload_memory, offload_others, offload_torch, words
-from .offload_parts import Found, Framework, Piece, Stay, grouped, settle
+from .offload_parts import Found, Framework, Piece, Stay, grouped, in_doubt, settle
 
 __all__ = ["back", "out", "preview", "state"]
 
@@ -117,7 +117,7 @@ def _preview() -> Report:
     frameworks = _loaded()
     found = _look(frameworks)
     stays = found.stays + _unseen(frameworks, [*found.stays, *found.pieces])
-    refused = offload_memory.refusal(_size(found.pieces), None, offload_memory.room())
+    refused = in_doubt(found, sys.modules) or offload_memory.refusal(_size(found.pieces), None, offload_memory.room())
     return _report(found.pieces, grouped(stays), refused)
 
 
@@ -133,7 +133,7 @@ def _out(budget_bytes: int | None, pinned_bytes: int | None) -> Report:
     frameworks = _loaded()
     found = _look(frameworks)
     free = offload_memory.room()
-    refused = offload_memory.refusal(_size(found.pieces), budget_bytes, free)
+    refused = in_doubt(found, sys.modules) or offload_memory.refusal(_size(found.pieces), budget_bytes, free)
     if refused is not None:
         return _report([], grouped(_all_stay(found)), refused)
     most = pinned_bytes if pinned_bytes is not None else (free.free_bytes or 0) // PINNED_PART

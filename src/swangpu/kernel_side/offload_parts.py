@@ -8,7 +8,7 @@ stays, stays too: `settle` decides that, for all frameworks together.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +95,30 @@ class Framework(ABC):
     @abstractmethod
     def cached_bytes(self) -> int:
         """What it holds on devices beyond that."""
+
+
+#: libraries that take arrays of others by DLPack or by address, keep them, and leave no trace that can be seen
+BORROWERS = ("tensorflow", "paddle", "mxnet", "tvm", "dgl", "cudf", "pycuda", "warp", "mindspore")
+
+
+def in_doubt(found: Found, loaded: Container[str]) -> str | None:
+    """Why nothing can be moved soundly: a library may use what would move, and does not say where its own is. Pure.
+
+    Parameters
+    ----------
+    found : Found
+    loaded : container of str
+        The names of modules that this process has imported.
+    """
+    moving = {piece.framework for piece in found.pieces}
+    if not moving:
+        return None
+    silent = {stay.framework for stay in found.stays if not stay.address} - moving
+    silent |= {name for name in BORROWERS if name in loaded} - moving
+    if not silent:
+        return None
+    names, others = " and ".join(sorted(silent)), " and ".join(sorted(moving))
+    return f"{names} may use arrays of {others}, and does not tell which: nothing was moved."
 
 
 def settle(found: Iterable[Found]) -> Found:
