@@ -67,11 +67,10 @@ def needed(
 
     low, high = 0, max(1, start)
     while not good(high) and high < most:
-        low, high = high, min(most, max(high + 1, round(high * 1.35)))
+        low, high = high, min(most, high + _stride(high))
     if low == 0:
-        down = high
-        while down > 1:
-            down = max(1, round(down / 1.35) if down > 3 else down - 1)
+        while high > 1:
+            down = max(1, high - _stride(high))
             if not good(down):
                 low = down
                 break
@@ -80,3 +79,8 @@ def needed(
         middle = (low + high) // 2
         low, high = (low, middle) if good(middle) else (middle, high)
     return high, runs
+
+
+def _stride(count: int) -> int:
+    """A first guess is mostly a good one, and a run of a small fleet takes as long as one of a large one."""
+    return max(1, count // 12)

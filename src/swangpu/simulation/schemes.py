@@ -26,8 +26,10 @@ class Scheme:
         So many bound sessions share a device in turns.
     methods : tuple of str
         Ways of putting a session aside, in the order in which they are tried.
-    idle_pause_s, residency_s : float
+    idle_pause_s, residency_s, idle_release_s, moves : float
         Policy of the broker; see `swangpu.broker.policy.Reclaim`.
+    lease_s : float
+        For how long people ask, and by how much they extend while they have more to do.
     """
 
     name: str
@@ -39,9 +41,10 @@ class Scheme:
     methods: tuple[str, ...] = ()
     remap: bool = False
     instant: bool = False
-    idle_pause_s: float = 20.0
-    residency_s: float = 10.0
+    idle_pause_s: float = 3.0
+    residency_s: float = 3.0
     idle_release_s: float = 1800.0
+    lease_s: float = 2 * HOUR_S
     moves: int = 16
 
 
@@ -80,7 +83,7 @@ def policy_for(scheme: Scheme, groups: Sequence[str] = ()) -> Policy:
     )
     return Policy(
         version=2,
-        default_lease_s=8 * HOUR_S,
+        default_lease_s=scheme.lease_s,
         max_lease_s=14 * DAY_S,
         reclaim=(("*", rule),),
         groups=tuple(Group(name) for name in groups),
