@@ -41,8 +41,15 @@ class WaitEstimate:
     basis: str
 
 
-def frees_at(state: BrokerState, request: Request, now: float) -> list[float]:
-    """When what this request wants comes free, soonest first (Unix seconds): leases end, idle sessions give way."""
+def frees_at(state: BrokerState, request: Request, now: float, *, expecting: bool = False) -> list[float]:
+    """When what this request wants comes free, soonest first (Unix seconds): leases end, idle sessions give way.
+
+    Parameters
+    ----------
+    expecting : bool
+        Also reckon with running cells to end: what has run for so long will run for as long again, as is so of whatever
+        has a heavy tail.
+    """
     wanted = {(c.pool, c.flavor.name) for c in candidates(state, request)}
     out: list[float] = []
     for session in state.live():
@@ -54,7 +61,7 @@ def frees_at(state: BrokerState, request: Request, now: float) -> list[float]:
             end = (session.claim_by or now) + session.request.duration_s
         else:
             end = session.lease_until or now
-            gives_way_at = _gives_way_at(state, session)
+            gives_way_at = _gives_way_at(state, session, now, expecting)
             if gives_way_at is not None:
                 end = min(end, max(now, gives_way_at) + PAUSING_S)
         out.extend([max(end, now)] * len(session.shares))
@@ -111,19 +118,22 @@ def remember_wait(state: BrokerState, session: Session, now: float) -> None:
 
 def _guess(state: BrokerState, request: Request, ahead: int, now: float) -> float | None:
     """When leases end; behind a queue that is longer than that, whole rounds of leases more."""
-    ends = frees_at(state, request, now)
+    ends = frees_at(state, request, now, expecting=True)
     if not ends:
         return None
     rounds, place = divmod(ahead + request.count - 1, len(ends))
     return ends[place] - now + rounds * max(SHORTEST_S, sum(ends) / len(ends) - now)
 
 
-def _gives_way_at(state: BrokerState, session: Session) -> float | None:
-    if session.state is not SessionState.ACTIVE or session.busy:
+def _gives_way_at(state: BrokerState, session: Session, now: float, expecting: bool) -> float | None:
+    rule = state.policy.reclaim_of(session.pool or "")
+    if session.state is not SessionState.ACTIVE or rule.mode is not ReclaimMode.ENFORCE:
         return None
-    if state.policy.reclaim_of(session.pool or "").mode is not ReclaimMode.ENFORCE:
+    if not session.busy:
+        return may_pause_at(state.policy, session)
+    if not expecting or session.busy_from is None or not set(session.pause_methods) & set(rule.methods):
         return None
-    return may_pause_at(state.policy, session)
+    return now + max(SHORTEST_S, now - session.busy_from) + rule.idle_pause_s
 
 
 def _fits_now(state: BrokerState, request: Request) -> bool:
