@@ -1,4 +1,4 @@
-"""``swangpu demo | status | run | report | doctor``: for terminals and scripts."""
+"""``swangpu demo | status | run | report | simulate | doctor``: for terminals and scripts."""
 
 from __future__ import annotations
 
@@ -101,6 +101,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_ledger_report(reports, "usage", "who used what")
     _add_ledger_report(reports, "demand", "what was asked for, and how long it took")
     _add_idle_report(reports)
+
+    simulate = commands.add_parser(
+        "simulate",
+        help="what other rules, or other GPUs, would change",
+        description="Simulate notebooks and GPUs under several schemes, with the very code that decides at a site.",
+        allow_abbrev=False,
+    )
+    simulate.add_argument("scenario", metavar="SCENARIO", help="a TOML file; see docs/simulate.md")
+    simulate.add_argument("--html", metavar="FILE", help="write a page with plots, in one file")
+    _add_json(simulate)
 
     doctor = commands.add_parser("doctor", help="look at this installation and say what to do", allow_abbrev=False)
     doctor.add_argument(

@@ -13,10 +13,13 @@ from typing import NamedTuple
 from .figures import Figures, Report
 from .tables import Table, notes, summary, tables
 
-__all__ = ["render"]
+__all__ = ["document", "escaped", "render", "section", "table_html"]
 
 #: bars of used, held idle and not known, from below; told apart by brightness as well as by colour
 _PARTS = (("used", "used"), ("idle", "held idle"), ("unknown", "not known"))
+
+#: tables whose cells are GPU-hours
+_IN_HOURS = ("flavors", "namespaces", "hours", "days")
 
 _WIDTH, _HEIGHT = 760.0, 220.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 8.0, 12.0, 26.0
@@ -62,40 +65,47 @@ def render(report: Report, top: int = 10) -> str:
     names = [_Bar(name or "(none)", f) for name, f in list(report.namespaces.items())[:20]]
     body = [
         "<h1>GPUs held and used</h1>",
-        *(f"<p>{_text(line)}</p>" for line in summary(report)[:1]),
+        *(f"<p>{escaped(line)}</p>" for line in summary(report)[:1]),
         _headline(report),
-        *(f"<p>{_text(line)}</p>" for line in summary(report)[2:]),
-        _section("Longest idle holds", _table(by_name["holds"])),
-        _section("By flavor", _table(by_name["flavors"])),
-        _section("By namespace", _lying("GPU-hours by namespace", names), _folded(by_name["namespaces"])),
-        _section("By hour of the day", _standing("GPU-hours by hour of the day", hours), _folded(by_name["hours"])),
-        _section("By day", _standing("GPU-hours by day", days), _folded(by_name["days"])),
-        _section(
-            "How these figures were made", "<ul>" + "".join(f"<li>{_text(n)}</li>" for n in notes(report)) + "</ul>"
+        *(f"<p>{escaped(line)}</p>" for line in summary(report)[2:]),
+        section("Longest idle holds", table_html(by_name["holds"])),
+        section("By flavor", table_html(by_name["flavors"])),
+        section("By namespace", _lying("GPU-hours by namespace", names), _folded(by_name["namespaces"])),
+        section("By hour of the day", _standing("GPU-hours by hour of the day", hours), _folded(by_name["hours"])),
+        section("By day", _standing("GPU-hours by day", days), _folded(by_name["days"])),
+        section(
+            "How these figures were made", "<ul>" + "".join(f"<li>{escaped(n)}</li>" for n in notes(report)) + "</ul>"
         ),
     ]
+    return document("GPUs held and used", body)
+
+
+def document(title: str, body: Sequence[str], style: str = "") -> str:
+    """A page of such parts; ``style`` is added to what all pages have."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>GPUs held and used</title><style>{_STYLE}</style></head><body><main>"
+        f"<title>{escaped(title)}</title><style>{_STYLE}{style}</style></head><body><main>"
         + "\n".join(body)
         + "</main></body></html>\n"
     )
 
 
-def _text(text: object) -> str:
+def escaped(text: object) -> str:
+    """Text as it may stand in a page."""
     return html.escape(str(text), quote=True)
 
 
-def _section(title: str, *parts: str) -> str:
-    return f"<section><h2>{_text(title)}</h2>{''.join(parts)}</section>"
+def section(title: str, *parts: str) -> str:
+    """A part of a page under a heading."""
+    return f"<section><h2>{escaped(title)}</h2>{''.join(parts)}</section>"
 
 
 def _headline(report: Report) -> str:
     total = report.total
     if total.held_h is None or total.used_h is None or total.idle_h is None:
-        return f"<p>{_text(summary(report)[1])}</p>"
+        return f"<p>{escaped(summary(report)[1])}</p>"
     part = total.idle_part
     cards = [
         (f"{total.held_h:,.0f}", "GPU-hours held", f"± {total.held_error_h:,.1f}"),
@@ -103,32 +113,35 @@ def _headline(report: Report) -> str:
         (f"{total.idle_h:,.0f}", "held idle", f"± {total.used_error_h:,.1f}"),
         ("not known" if part is None else f"{100 * part:.0f} %", "of what was held was idle", ""),
     ]
-    inner = "".join(f"<div><b>{_text(b)}</b>{_text(what)}<br><span>{_text(e)}</span></div>" for b, what, e in cards)
+    inner = "".join(
+        f"<div><b>{escaped(b)}</b>{escaped(what)}<br><span>{escaped(e)}</span></div>" for b, what, e in cards
+    )
     return f'<div class="figures">{inner}</div>'
 
 
-def _table(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """A table; columns of numbers stand to the right."""
     if not table.rows:
         return "<p>None.</p>"
     numbers = [all(_is_number(row[c]) for row in table.rows) for c in range(len(table.headings))]
     kind = [' class="number"' if number else "" for number in numbers]
-    head = "".join(f'<th scope="col"{kind[c]}>{_text(h)}</th>' for c, h in enumerate(table.headings))
+    head = "".join(f'<th scope="col"{kind[c]}>{escaped(h)}</th>' for c, h in enumerate(table.headings))
     lines = []
     for row in table.rows:
-        first = f'<th scope="row"{kind[0]}>{_text(row[0])}</th>'
-        cells = "".join(f"<td{kind[c]}>{_text(row[c])}</td>" for c in range(1, len(row)))
+        first = f'<th scope="row"{kind[0]}>{escaped(row[0])}</th>'
+        cells = "".join(f"<td{kind[c]}>{escaped(row[c])}</td>" for c in range(1, len(row)))
         lines.append(f"<tr>{first}{cells}</tr>")
-    unit = "" if table.name == "holds" else "; hours are GPU-hours"
+    unit = "; hours are GPU-hours" if table.name in _IN_HOURS else ""
     return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="{_text(table.title)}"><table>'
-        f'<caption class="quiet">{_text(table.title)}{unit}</caption>'
+        f'<div class="wide" role="region" tabindex="0" aria-label="{escaped(table.title)}"><table>'
+        f'<caption class="quiet">{escaped(table.title)}{unit}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-        + (f'<p class="quiet">{_text(table.note)}</p>' if table.note else "")
+        + (f'<p class="quiet">{escaped(table.note)}</p>' if table.note else "")
     )
 
 
 def _folded(table: Table) -> str:
-    return f"<details><summary>The same as a table</summary>{_table(table)}</details>"
+    return f"<details><summary>The same as a table</summary>{table_html(table)}</details>"
 
 
 def _is_number(text: str) -> bool:
@@ -145,15 +158,15 @@ def _values(figures: Figures) -> tuple[float, ...]:
 def _legend() -> str:
     return (
         '<figcaption class="legend quiet">'
-        + "".join(f'<i class="{name}"></i>{_text(said)}' for name, said in _PARTS)
+        + "".join(f'<i class="{name}"></i>{escaped(said)}' for name, said in _PARTS)
         + "</figcaption>"
     )
 
 
 def _plot(title: str, width: float, height: float, inner: Sequence[str]) -> str:
     return (
-        f'<figure><svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{_text(title)}; a table with the same '
-        f'follows">{"".join(inner)}</svg>{_legend()}</figure>'
+        f'<figure><svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escaped(title)}; a table with the '
+        f'same follows">{"".join(inner)}</svg>{_legend()}</figure>'
     )
 
 
@@ -191,7 +204,7 @@ def _standing(title: str, bars: Sequence[_Bar]) -> str:
                 out.append(f'<rect class="{name}" {size}><title>{_told(bar)}</title></rect>')
         if n % every == 0:
             said = bar.name[5:] if len(bar.name) == 10 else bar.name
-            out.append(f'<text x="{x + wide / 2:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{_text(said)}</text>')
+            out.append(f'<text x="{x + wide / 2:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{escaped(said)}</text>')
     return _plot(title, _WIDTH, _HEIGHT, out)
 
 
@@ -205,7 +218,7 @@ def _lying(title: str, bars: Sequence[_Bar]) -> str:
     for n, bar in enumerate(bars):
         x, y = left, n * tall
         name = bar.name if len(bar.name) <= 26 else bar.name[:25] + "…"
-        out.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{_text(name)}</text>')
+        out.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{escaped(name)}</text>')
         for (kind, _), value in zip(_PARTS, _values(bar.figures), strict=True):
             wide = value * per_hour
             if wide > 0:
@@ -218,4 +231,4 @@ def _lying(title: str, bars: Sequence[_Bar]) -> str:
 
 def _told(bar: _Bar) -> str:
     parts = ", ".join(f"{value:,.1f} h {said}" for (_, said), value in zip(_PARTS, _values(bar.figures), strict=True))
-    return _text(f"{bar.name}: {parts}")
+    return escaped(f"{bar.name}: {parts}")
