@@ -4,7 +4,7 @@ PYTHON ?= python3
 SETUP = $(PYTHON) tools/setup.py
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help demo test test-python test-labextension test-ui screenshots lint bench bench-telemetry bench-monitor bench-viewers wheel clean
+.PHONY: help demo test test-python test-labextension test-ui screenshots lint bench bench-telemetry bench-monitor bench-viewers bench-sharing bench-estimates soak-sim wheel clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -66,6 +66,18 @@ bench-monitor: ## the Monitor with 64 GPUs in a browser: first paint, frames, me
 bench-viewers: ## 500 open panels on one server (DURATION_S=600, VIEWERS=500)
 	@$(SETUP) test
 	@.venv/bin/python benchmarks/stream_viewers.py
+
+bench-sharing: ## how many GPUs each way of sharing needs (SEEDS=5, DAYS=14, VARIED_SEEDS=1, VARIED_DAYS=4, ONLY=main)
+	@$(SETUP) test
+	@.venv/bin/python benchmarks/sharing.py
+
+bench-estimates: ## whether estimates of waiting times hold, in simulation (SEEDS=3, DAYS=4)
+	@$(SETUP) test
+	@.venv/bin/python benchmarks/estimates.py
+
+soak-sim: ## the broker's invariants over millions of steps with faults, and its speed (SEEDS=200, STEPS=5000000)
+	@$(SETUP) test
+	@.venv/bin/python benchmarks/soak_sim.py
 
 wheel: ## dist/swangpu-*.whl, with the prebuilt labextension
 	@$(SETUP) wheel

@@ -18,8 +18,8 @@ __all__ = ["Soaked", "soak"]
 
 #: nobody waits longer, though devices go and come and people with more rights come first
 STARVES_AFTER_S = 1.5 * DAY_S
-#: longer than all that an owner who has left, a lease and a pause can take together
-DRAIN_S = 0.6 * DAY_S
+#: longer than the longest stay, and all that a lease and a pause can take after it
+DRAIN_S = 1.5 * DAY_S
 _STRETCH_S = 1800.0
 _HEAVY = Workload(
     arrivals_per_hour=70.0,
@@ -27,6 +27,8 @@ _HEAVY = Workload(
     cells_mean=7.0,
     cell_p50_s=20.0,
     cell_p75_s=60.0,
+    # what is longer than the longest lease would never end
+    cell_longest_s=HOUR_S,
     gap_p50_s=40.0,
     gap_p75_s=150.0,
     gap_longest_s=HOUR_S,
