@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..domain.sessions import Request, Session, SessionState
-from .deadline import may_pause_at
+from .deadline import may_pause_at, may_release_at
 from .placement import choose, count_by_device, free_shares
 from .policy import ReclaimMode
 from .queue import ahead_of, candidates
@@ -110,7 +110,8 @@ def foresee(state: BrokerState, session: Session, now: float) -> float | None:
 
 def remember_wait(state: BrokerState, session: Session, now: float) -> None:
     """Somebody's turn has come: how the guess turned out is remembered."""
-    if session.foreseen_s is None or session.foreseen_s <= 0.0:
+    if session.foreseen_s is None or session.foreseen_s <= 0.0 or now <= session.created_at:
+        # who was served at once was told nothing
         return
     ratio = max(0.0, now - session.created_at) / max(SHORTEST_S, session.foreseen_s)
     state.wait_ratios = (*state.wait_ratios, ratio)[-WAITS:]
@@ -130,10 +131,19 @@ def _gives_way_at(state: BrokerState, session: Session, now: float, expecting: b
     if session.state is not SessionState.ACTIVE or rule.mode is not ReclaimMode.ENFORCE:
         return None
     if not session.busy:
-        return may_pause_at(state.policy, session)
-    if not expecting or session.busy_from is None or not set(session.pause_methods) & set(rule.methods):
+        pause_at = may_pause_at(state.policy, session)
+        if pause_at is not None or not expecting:
+            return pause_at
+        if session.idle_ends_at is not None:
+            return session.idle_ends_at
+        release_at = may_release_at(state.policy, session)
+        return max(now, release_at) + rule.grace_s if release_at is not None else None
+    if not expecting or session.busy_from is None:
         return None
-    return now + max(SHORTEST_S, now - session.busy_from) + rule.idle_pause_s
+    ends = now + max(SHORTEST_S, now - session.busy_from)
+    if set(session.pause_methods) & set(rule.methods):
+        return ends + rule.idle_pause_s
+    return ends + rule.idle_release_s + rule.grace_s
 
 
 def _fits_now(state: BrokerState, request: Request) -> bool:

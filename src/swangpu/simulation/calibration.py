@@ -16,6 +16,10 @@ from .shared import SharedSite
 __all__ = ["Calibration", "Foreseen", "WatchedSite", "calibrate"]
 
 
+#: floats of Unix seconds are not exact
+EXACT_S = 0.001
+
+
 @dataclass(frozen=True)
 class Foreseen:
     """One wait: what was said when it began, None when nothing was, and how long it was. Seconds."""
@@ -103,6 +107,6 @@ def calibrate(rows: Sequence[Foreseen], *, after: float = 0.0) -> Calibration:
         waits=len(late),
         unknown_part=1.0 - len(told) / len(late) if late else 0.0,
         under_p50=sum(0.5 if abs(waited - p50) < 1.0 else float(waited < p50) for waited, p50, _ in told) / count,
-        under_p90=sum(waited <= p90 + 1.0 for waited, _, p90 in told) / count,
+        under_p90=sum(waited <= p90 + EXACT_S for waited, _, p90 in told) / count,
         error_p50_s=errors[len(errors) // 2] if errors else 0.0,
     )
