@@ -8,9 +8,11 @@ from broker.desk import Desk
 from broker.fleet import GB
 from swangpu.broker import commands as cmd
 from swangpu.broker import events as ev
+from swangpu.broker.estimate import PAUSING_S, frees_at, remember_wait
 from swangpu.broker.fairness import held_lately, in_order
 from swangpu.broker.policy import Group, Policy, Quota, Reclaim, ReclaimMode, Reservation
 from swangpu.broker.reasons import waiting_reason
+from swangpu.domain.rows import replace
 from swangpu.domain.sessions import EndReason, PausePhase, Priority, Request, Session, SessionKind, SessionState
 from swangpu.errors import Conflict
 
@@ -509,3 +511,37 @@ def test_a_session_on_a_slice_comes_back_to_that_very_slice() -> None:
     desk.send(ev.Released(newcomer, undoable=False))
     assert desk[slices[0]].state is SessionState.ACTIVE
     assert desk[slices[0]].shares == first
+
+
+# -- what is foreseen ------------------------------------------------------------------------------
+
+
+def test_a_running_cell_is_reckoned_to_run_for_as_long_again_and_only_where_sessions_give_way() -> None:
+    for policy, soon in ((ENFORCE, True), (Policy(), False)):
+        desk = Desk(policy)
+        for user in ("alice", "bob"):
+            desk.work(desk.get(user=user))
+        desk.pass_time(300)
+        state, request = desk.broker.state, Request(flavor="t4")
+        in_s = [at - desk.now for at in frees_at(state, request, desk.now, expecting=True)]
+        assert all(300 <= s <= 400 for s in in_s) is soon
+        told = [at - desk.now for at in frees_at(state, request, desk.now)]
+        assert all(s > 3600 for s in told), "a lease is said to end when it ends"
+
+
+def test_what_cannot_be_paused_is_foreseen_to_go_after_its_warning() -> None:
+    desk = Desk(ENFORCE)
+    two_held(desk, methods=())
+    desk.pass_time(600)
+    in_s = [at - desk.now for at in frees_at(desk.broker.state, Request(flavor="t4"), desk.now, expecting=True)]
+    assert in_s == pytest.approx([1800 - 600 + 300 + PAUSING_S] * 2)
+
+
+def test_only_who_really_waited_teaches_the_estimates() -> None:
+    desk = Desk()
+    row = replace(desk[desk.get()], foreseen_s=100.0, created_at=desk.now)
+    state = desk.broker.state
+    remember_wait(state, row, desk.now)
+    assert state.wait_ratios == ()
+    remember_wait(state, row, desk.now + 50.0)
+    assert state.wait_ratios == (0.5,)
