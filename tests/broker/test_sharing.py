@@ -313,6 +313,18 @@ def test_what_cannot_be_paused_is_warned_then_released() -> None:
     assert desk[carol].state is SessionState.READY
 
 
+def test_a_session_on_several_gpus_is_warned_and_not_paused() -> None:
+    desk = Desk(ENFORCE)
+    alice = desk.get(user="alice", count=2)
+    desk.work(alice)
+    desk.work(alice, busy=False)
+    desk.pass_time(1900)
+    desk.get(user="carol")
+    desk.pass_time(10)
+    assert desk[alice].state is SessionState.ACTIVE
+    assert [n.code for n in desk.notices] == ["idle_ends"]
+
+
 def test_a_warning_is_forgotten_when_a_cell_runs_or_nobody_waits_any_more() -> None:
     desk = Desk(ENFORCE)
     alice, bob = two_held(desk, methods=())

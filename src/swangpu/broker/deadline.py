@@ -55,7 +55,7 @@ def _while_holding(policy: Policy, s: Session, now: float) -> list[float]:
 def may_pause_at(policy: Policy, s: Session) -> float | None:
     """From when on an idle session is paused for somebody who waits, or None while it can't be."""
     rule = policy.reclaim_of(s.pool or "")
-    if s.idle_since is None or not set(s.pause_methods) & set(rule.methods):
+    if s.idle_since is None or len(s.shares) > 1 or not set(s.pause_methods) & set(rule.methods):
         return None
     group = policy.group(s.group)
     idle_s = rule.idle_pause_s if group is None or group.idle_pause_s is None else group.idle_pause_s

@@ -32,7 +32,12 @@ ATTEMPTS = 3
 
 
 def methods_of(state: BrokerState, session: Session) -> tuple[str, ...]:
-    """The ways in which it can be put aside, in the order in which they are to be tried."""
+    """The ways in which it can be put aside, in the order in which they are to be tried.
+
+    None for several shares: it would have to come back to all of them at the same time.
+    """
+    if len(session.shares) > 1:
+        return ()
     allowed = state.policy.reclaim_of(session.pool or "").methods
     return tuple(m for m in allowed if m in session.pause_methods)
 
