@@ -504,6 +504,21 @@ def test_a_cell_that_was_why_it_could_not_be_put_aside_counts_as_running() -> No
     assert desk[alice].state is SessionState.ACTIVE, "and is not asked again while it does"
 
 
+def test_one_whose_cell_began_as_it_was_to_be_put_aside_gives_way_when_the_cell_has_ended() -> None:
+    desk = Desk(ENFORCE)
+    alice, _ = saving(desk)
+    desk.work(next(s.id for s in desk.broker.state.live() if s.user == "bob"))
+    desk.send(ev.PauseFailed(alice, "kernel_busy", "A cell runs."))
+    desk.send(ev.ActivityReported(alice, True))
+    desk.pass_time(10)
+    desk.send(ev.ActivityReported(alice, False))
+    desk.pass_time(59)
+    assert desk[alice].state is SessionState.ACTIVE
+    desk.pauses = True
+    desk.pass_time(2)
+    assert desk[alice].state is SessionState.PAUSED, "without a penalty for having computed"
+
+
 def test_a_session_on_a_slice_comes_back_to_that_very_slice() -> None:
     desk = Desk(ENFORCE)
     slices = [desk.get("a100-40gb/1g.5gb", user=f"u{n}") for n in range(3)]

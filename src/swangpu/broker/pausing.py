@@ -29,6 +29,8 @@ __all__ = [
 
 #: so often it is tried to bring a session back before it is given up
 ATTEMPTS = 3
+#: a cell had begun that was not heard of yet; it is in less than this, in seconds
+BUSY_RETRY_S = 1.0
 
 
 def methods_of(state: BrokerState, session: Session) -> tuple[str, ...]:
@@ -78,8 +80,12 @@ def failed(state: BrokerState, session: Session, event: ev.PauseFailed, now: flo
         return []
     if event.lost:
         return _lost(state, session, event.code, event.text, now)
-    again_at = now + state.policy.pause_retry_s
+    # A cell that runs says nothing against another attempt once it has ended.
+    works = event.code == "kernel_busy"
+    again_at = now + (BUSY_RETRY_S if works else state.policy.pause_retry_s)
     active = replace(session, state=SessionState.ACTIVE, pause=None, pause_again_at=again_at)
+    if works and active.idle_since is not None:
+        active = replace(active, idle_since=now)
     if pause.wanted_at is not None and not active.busy:
         # the cell that waited, or was why it could not be put aside, runs now
         active = replace(active, busy=True, busy_from=now, idle_since=None)
