@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -157,7 +157,8 @@ class Sampler:
         self._wake = threading.Condition()
         self._conductor: threading.Thread | None = None
         self._closed = False
-        self._listed: Sequence[DeviceInfo] = ()
+        self._devices: Mapping[str, DeviceInfo] = MappingProxyType({})
+        self._asked: dict[str, Callable[[], Any]] = {}
         self._listed_at = float("-inf")
         self._list_due = True
         self._failed = False
@@ -304,19 +305,7 @@ class Sampler:
 
     def _publish(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        for uuid, sample in snapshot.samples.items():
-            self.history.add(
-                uuid,
-                sample.taken_at,
-                utilization_percent=sample.utilization_percent,
-                utilization_percent_max=sample.utilization_percent_max,
-                memory_used_bytes=sample.memory_used_bytes,
-                memory_total_bytes=sample.memory_total_bytes,
-                power_mw=sample.power_mw,
-                temperature_c=sample.temperature_c,
-                sm_activity_percent=sample.sm_activity_percent,
-                missing=sample.missing,
-            )
+        self.history.add_all(snapshot.samples.values())
         with self._wake:
             subscribers = tuple(self._subscribers)
         for callback in subscribers:
@@ -330,43 +319,37 @@ class Sampler:
     def _read(self) -> Snapshot:
         status = self._list(self._snapshot.status)
         # Devices that answer, and whether the driver can be used at all, in one go.
-        asked: dict[str, Callable[[], Any]] = {_OPEN: self._driver.open}
-        for info in self._listed:
-            if info.lost_reason is None and status.ok:
-                asked[info.uuid] = partial(self._driver.sample, info.uuid)
-        answers = self._caller.ask_all(asked)
-        said = answers.pop(_OPEN)
-        status = self._status(said)
-        devices: dict[str, DeviceInfo] = {}
+        answers = self._caller.ask_all(self._asked if status.ok else {_OPEN: self._driver.open})
+        status = self._status(answers.pop(_OPEN))
+        ok = status.ok
+        changed: dict[str, DeviceInfo] = {}
         samples: dict[str, Sample] = {}
-        for info in self._listed:
-            answer = answers.get(info.uuid)
-            found: Sequence[Sample] = () if answer is None or isinstance(answer, Exception) else answer
+        for uuid, info in self._devices.items():
+            answer = answers.get(uuid)
+            if ok and answer and not isinstance(answer, Exception):
+                for sample in answer:
+                    samples[sample.uuid] = sample
+                continue
             if isinstance(answer, Exception) and not isinstance(answer, NotAnswered):
                 self._say_once(answer)
-            reason = info.lost_reason
-            if not status.ok:
-                reason = reason or ("not_answering" if status.code == "not_answering" else "lost")
-            elif reason is None and not found:
-                reason = "not_answering"
-            if reason is not None:
-                now = self._clock.now()
-                found = [nothing(u, now, reason) for u in (info.uuid, *(m.uuid for m in info.mig_devices))]
-                info = replace(info, lost_reason=reason)
-            devices[info.uuid] = info
-            samples.update((s.uuid, s) for s in found)
-        if any(d.lost_reason for d in devices.values()):
+            reason = info.lost_reason or ("lost" if not ok and status.code != "not_answering" else "not_answering")
+            now = self._clock.now()
+            for each in (uuid, *(m.uuid for m in info.mig_devices)):
+                samples[each] = nothing(each, now, reason)
+            changed[uuid] = replace(info, lost_reason=reason)
+        if changed:
             self._list_due = self._list_due or self._listed_at + self._list_interval_s / 2 < self._clock.monotonic()
+        silent, made = self._caller.silent_since(), self._caller.made
         return Snapshot(
             status=status,
-            devices=MappingProxyType(devices),
+            devices=MappingProxyType({**self._devices, **changed}) if changed else self._devices,
             samples=MappingProxyType(samples),
             as_of=self._clock.now(),
-            silent_since=MappingProxyType({u: t for u, t in self._caller.silent_since().items() if u in devices}),
+            silent_since=MappingProxyType({u: t for u, t in silent.items() if u in self._devices}),
             number=self._snapshot.number + 1,
             simulated=self._driver.simulated,
             # whether it can be used is known without asking it
-            calls=sum(count for subject, count in self._caller.made.items() if subject != _OPEN),
+            calls=made.total() - made[_OPEN],
         )
 
     def _list(self, status: DriverStatus) -> DriverStatus:
@@ -376,16 +359,21 @@ class Sampler:
         """
         now = self._clock.monotonic()
         due = self._list_due or now - self._listed_at >= self._list_interval_s
-        if not due or (self._listed and self._caller.silent_since().keys() - {_LIST}):
+        if not due or (self._devices and self._caller.silent_since().keys() - {_LIST}):
             return status
         answers: dict[str, Any] = self._caller.ask_all({_OPEN: self._driver.open})
         status = self._status(answers[_OPEN])
         if not status.ok:
             return status
         try:
-            self._listed = self._caller.ask(_LIST, self._driver.devices)
+            listed = self._caller.ask(_LIST, self._driver.devices)
         except NotAnswered:
-            return status if self._listed else self._silent
+            return status if self._devices else self._silent
+        self._devices = MappingProxyType({info.uuid: info for info in listed})
+        self._asked = {_OPEN: self._driver.open}
+        for info in listed:
+            if info.lost_reason is None:
+                self._asked[info.uuid] = partial(self._driver.sample, info.uuid)
         self._listed_at, self._list_due = now, False
         return status
 
