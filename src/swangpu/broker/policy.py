@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 __all__ = ["Group", "Policy", "Quota", "Reclaim", "ReclaimMode", "Reservation"]
 
@@ -50,6 +50,11 @@ class Reclaim:
     methods: tuple[str, ...] = ("offload", "carry", "checkpoint")
 
 
+@lru_cache(maxsize=4096)
+def _matches(flavor: str, pattern: str) -> bool:
+    return fnmatchcase(flavor, pattern)
+
+
 @dataclass(frozen=True)
 class Quota:
     """How much of a flavor somebody may hold at a time.
@@ -69,7 +74,7 @@ class Quota:
     borrow: float | None = None
 
     def matches(self, flavor: str) -> bool:
-        return fnmatchcase(flavor, self.flavor)
+        return _matches(flavor, self.flavor)
 
     @property
     def limit(self) -> float:

@@ -6,7 +6,7 @@ text in every process.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,16 +38,24 @@ def encode(value: object) -> str:
         It holds infinity or not-a-number, which JSON has no words for.
     """
     fields: Any = msgspec.to_builtins(value)
-    named = {"type": type(value).__name__, **fields}
-    try:
-        # Not msgspec's encoder: it writes infinity as null, and that can't be read again.
-        return json.dumps(named, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    except ValueError as error:
+    name = type(value).__name__
+    # The encoder writes infinity as null, and that can't be read again.
+    if not _finite(fields):
         raise LedgerUnavailable(
-            f"{named['type']} holds a number that is not finite.",
+            f"{name} holds a number that is not finite.",
             hint="Look for an infinite limit in the configuration.",
             code="ledger_not_finite",
-        ) from error
+        )
+    return msgspec.json.encode({"type": name, **fields}, order="sorted").decode()
+
+
+def _finite(value: Any) -> bool:
+    kind = type(value)
+    if kind is float:
+        return math.isfinite(value)
+    if kind is dict:
+        return all(map(_finite, value.values()))
+    return all(map(_finite, value)) if kind is list else True
 
 
 def decode(text: str, types: Mapping[str, type]) -> Any:

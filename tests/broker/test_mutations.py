@@ -1,0 +1,79 @@
+"""The broker is broken on purpose, and the state machine of `broker.machine` has to notice."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.machine import run
+from swangpu.broker import broker as broker_module
+from swangpu.broker import due, exclusion, lifecycle, pausing, placement, queue, reclaim
+from swangpu.broker import index as index_module
+from swangpu.domain.rows import replace
+
+
+def _break_placement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole device no longer excludes its slices."""
+    for module in (exclusion, index_module, placement, queue, reclaim):
+        monkeypatch.setattr(module, "conflict", lambda a, b: a.id == b.id)
+
+
+def _break_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that has run out is not noticed."""
+    monkeypatch.setattr(due, "_expire", lambda state, session, now: [])
+
+
+def _break_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares are let go when the release is asked for, not when the stop is confirmed."""
+
+    def begin_end(state, session, why, now, *, reason=None, undo=False):  # type: ignore[no-untyped-def]
+        lifecycle.finish(state, replace(session, end_reason=why), now)
+        return [lifecycle.StopWork(session.id)]
+
+    monkeypatch.setattr(broker_module, "begin_end", begin_end)
+
+
+def _break_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A confirmed stop does not let go of the shares."""
+    monkeypatch.setattr(broker_module, "finish", lambda state, session, now: [])
+
+
+def _break_pausing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares are given away when a pause is asked for, not when what was on them is safe."""
+    begin = pausing.begin
+
+    def hasty(state, session, why, now):  # type: ignore[no-untyped-def]
+        out = begin(state, session, why, now)
+        state.put_session(lifecycle.let_go(state, state.sessions[session.id], now))
+        return out
+
+    monkeypatch.setattr(pausing, "begin", hasty)
+
+
+def _break_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits are not looked at."""
+    monkeypatch.setattr(queue, "over", lambda state, session, flavor, fraction: None)
+
+
+def _break_reservation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease goes on into a reservation."""
+    for module in (broker_module, lifecycle, pausing):
+        monkeypatch.setattr(module, "capped", lambda state, session, now: session)
+
+
+MUTATIONS = [
+    _break_placement,
+    _break_expiry,
+    _break_release,
+    _break_finish,
+    _break_pausing,
+    _break_quota,
+    _break_reservation,
+]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mutate", MUTATIONS)
+def test_the_machine_finds_a_broken_broker(mutate, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    mutate(monkeypatch)
+    with pytest.raises(AssertionError):
+        run(300, shrink=False)
