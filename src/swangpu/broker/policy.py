@@ -28,7 +28,9 @@ class Reclaim:
     Attributes
     ----------
     idle_pause_s : float
-        Idle for so long it is paused, where it can be: its variables stay, and its next cell gets a GPU back.
+        Idle for so long it is paused, where it can be: its variables stay, and its next cell gets a GPU back. Short:
+        to bring a session back costs about as long, and with 60 s those who wait would wait for a minute
+        (``docs/sharing.md`` tells what the simulation says).
     idle_release_s : float
         Idle for so long its owner is warned, where it can't be paused.
     grace_s : float
@@ -42,10 +44,10 @@ class Reclaim:
     """
 
     mode: ReclaimMode = ReclaimMode.ADVISE
-    idle_pause_s: float = 60.0
+    idle_pause_s: float = 3.0
     idle_release_s: float = 1800.0
     grace_s: float = 300.0
-    residency_s: float = 30.0
+    residency_s: float = 3.0
     moves: int = 4
     methods: tuple[str, ...] = ("offload", "carry", "checkpoint")
 

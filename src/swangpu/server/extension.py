@@ -58,7 +58,7 @@ class SwanGpu(ExtensionApp):
         help="What happens to a session on whose GPU nobody computes while somebody waits for it: only counted, told "
         "to its owner, or paused (where its variables can be kept) and else, after a warning, released.",
     ).tag(config=True)
-    idle_pause_s = Float(60.0, help="Idle for so long it may be paused, in seconds.").tag(config=True)
+    idle_pause_s = Float(Reclaim.idle_pause_s, help="Idle for so long it may be paused, in seconds.").tag(config=True)
     idle_release_s = Float(
         1800.0, help="Idle for so long its owner is warned, where it can't be paused, in seconds."
     ).tag(config=True)
@@ -228,7 +228,7 @@ class SwanGpu(ExtensionApp):
             idle_pause_s=self.idle_pause_s,
             idle_release_s=self.idle_release_s,
             grace_s=self.idle_grace_s,
-            residency_s=min(30.0, self.idle_pause_s),
+            residency_s=min(Reclaim.residency_s, self.idle_pause_s),
         )
 
     def _prometheus(self) -> prometheus.PrometheusSettings | None:

@@ -41,8 +41,8 @@ class Scheme:
     methods: tuple[str, ...] = ()
     remap: bool = False
     instant: bool = False
-    idle_pause_s: float = 3.0
-    residency_s: float = 3.0
+    idle_pause_s: float = Reclaim.idle_pause_s
+    residency_s: float = Reclaim.residency_s
     idle_release_s: float = 1800.0
     lease_s: float = 2 * HOUR_S
     moves: int = 16
