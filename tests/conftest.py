@@ -6,7 +6,13 @@ import signal
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("swangpu", deadline=None)
+settings.load_profile("swangpu")
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
 

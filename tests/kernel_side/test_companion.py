@@ -19,6 +19,7 @@ import pytest
 from jupyter_client import KernelManager
 
 import swangpu
+from readiness import wait_until_ready
 from server_process import eventually
 
 #: in the kernel: a share that is there at once, and notes of what became of it
@@ -90,7 +91,7 @@ class Kernel:
         self.manager.start_kernel(env={**os.environ, "PYTHONPATH": path, "GONE": "no", **more}, cwd=str(folder))
         self.client = self.manager.blocking_client()
         self.client.start_channels()
-        self.client.wait_for_ready(60)
+        wait_until_ready(self.client, 60)
         assert self.run(SETUP).status == "ok"
 
     def run(self, code: str, at: str = "", then: Any = None) -> Ran:

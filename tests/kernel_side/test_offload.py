@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 from board import Board, Library
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from swangpu.kernel_side import offload, offload_memory
@@ -104,6 +104,8 @@ def test_a_host_without_room_is_said_before_anything_moves(
     assert board.calls == 0
 
 
+# interrupted on the way back, and again while that is undone
+@example([b"\x00"], {6, 7}, KeyboardInterrupt())
 @given(
     st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=6),
     st.sets(st.integers(1, 16), max_size=3),

@@ -9,6 +9,7 @@ from typing import Any
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
+from readiness import wait_until_ready
 from swangpu.kernels import registry
 from swangpu.kernels.bindings import BINDINGS, Binding
 from swangpu.kernels.door import ask
@@ -36,7 +37,7 @@ class Attached:
         # a manager's clients all have its session's id, and with it one identity
         client.session.session = client_id or uuid.uuid4().hex
         client.start_channels()
-        client.wait_for_ready(timeout=TIMEOUT_S)
+        wait_until_ready(client, TIMEOUT_S)
         self.clients.append(client)
         return client
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from behind_agent import TIMEOUT_S, Attached, outputs_of, reply_to, text_of
 
+from readiness import wait_until_ready
 from swangpu.kernels import registry
 from swangpu.kernels.bindings import BINDINGS, Binding
 
@@ -103,7 +104,7 @@ def test_restart_keeps_share_ports_and_id(kernel: Attached) -> None:
     before, ports = kernel.record, kernel.manager.ports
     kernel.run("lost = 1")
     kernel.manager.restart_kernel(now=True)
-    kernel.client.wait_for_ready(timeout=TIMEOUT_S)
+    wait_until_ready(kernel.client, TIMEOUT_S)
     assert kernel.manager.ports == ports
     assert kernel.run("import os; print(os.environ['CUDA_VISIBLE_DEVICES'], 'lost' in globals())") == "GPU-1 False\n"
     assert kernel.record["agent_pid"] != before["agent_pid"]
@@ -118,7 +119,7 @@ def test_attach_and_detach_by_restart(attach: Callable[..., Attached]) -> None:
         else:
             BINDINGS.of_kernel[kernel.id] = Binding("s-2", env)
         kernel.manager.restart_kernel(now=True)
-        kernel.client.wait_for_ready(timeout=TIMEOUT_S)
+        wait_until_ready(kernel.client, TIMEOUT_S)
         expected = env["CUDA_VISIBLE_DEVICES"] if env else "None"
         assert kernel.run("import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))") == f"{expected}\n"
         assert kernel.record_path.exists() == (env is not None)

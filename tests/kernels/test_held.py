@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from behind_agent import TIMEOUT_S, Attached, outputs_of, reply_to, text_of
 
+from readiness import wait_until_ready
 from swangpu.kernels import registry
 
 WAIT = "Getting your GPU back …"
@@ -111,7 +112,7 @@ def test_a_restart_opens_the_gate(closed: Attached) -> None:
     closed.client.execute("1")
     holds(closed, 1)
     closed.manager.restart_kernel(now=True)
-    closed.client.wait_for_ready(timeout=TIMEOUT_S)
+    wait_until_ready(closed.client, TIMEOUT_S)
     assert closed.run("print('on')") == "on\n"
 
 

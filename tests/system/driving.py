@@ -8,6 +8,7 @@ from typing import Any
 
 from jupyter_client import BlockingKernelClient
 
+from readiness import wait_until_ready
 from server_process import ServerProcess, eventually
 
 __all__ = ["DEVICES", "FLAVOR", "Cell", "LiveKernel", "all_given_back", "command", "free", "live_sessions"]
@@ -43,7 +44,7 @@ class LiveKernel:
         self.client = BlockingKernelClient(connection_file=str(path))
         self.client.load_connection_file()
         self.client.start_channels()
-        self.client.wait_for_ready(60)
+        wait_until_ready(self.client, 60)
 
     def run(self, code: str, timeout_s: float = 60.0) -> Cell:
         cell, by_display = Cell(), {}
@@ -69,7 +70,7 @@ class LiveKernel:
 
     def after_restart(self) -> LiveKernel:
         """Ask until it answers, as a notebook does: what is sent while a kernel restarts may be lost."""
-        self.client.wait_for_ready(60)
+        wait_until_ready(self.client, 60)
         return self
 
     def complete(self, code: str) -> list[str]:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from jupyter_client import BlockingKernelClient
 
+from readiness import wait_until_ready
 from server_process import ServerProcess, eventually
 
 INTERNAL = "/swangpu/internal/v1"
@@ -39,7 +40,7 @@ class Notebook:
         # what a kernel said while its server was away is said again, and may come to us twice
         client.session.digest_history_size = 0
         client.start_channels()
-        client.wait_for_ready(60)
+        wait_until_ready(client, 60)
         return client
 
     def evaluate(self, expression: str) -> str:

@@ -185,7 +185,7 @@ def _back() -> Report:
         for piece in tried:
             try:
                 piece.free()
-            except Exception:  # it is on the device then, and its copy is the same
+            except BaseException:  # an interrupt too; it is on the device then, and its copy is the same
                 _moved.whole = False
         _give_back(frameworks)
         why = f"{_sentence(error)} All {words.memory(_size(pieces))} stay in host memory."
