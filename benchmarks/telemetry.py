@@ -35,6 +35,7 @@ PEERS = Path(os.environ.get("PEERS", ROOT / ".venv-peers")) / "bin" / "python"
 CLIENTS = Path(__file__).parent / "clients"
 DEVICES = 8
 TOOLS = {
+    "calls_alone": (Path(sys.executable), 100),
     "swangpu_driver": (Path(sys.executable), 100),
     "swangpu_sampler": (Path(sys.executable), 100),
     "nvdashboard": (PEERS, 50),
@@ -43,6 +44,7 @@ TOOLS = {
 }
 #: what each collects of a device
 FACTS = {
+    "calls_alone": "nothing: as many plain calls through ctypes, which is what no reader in Python can go below",
     "swangpu_driver": "utilization (mean and peak of the driver's samples), memory, power, energy, temperature, clock, "
     "throttle reasons, PCIe and NVLink bytes/s, ECC, XID, processes with memory and SM use",
     "nvdashboard": "utilization, memory, PCIe and NVLink throughput",

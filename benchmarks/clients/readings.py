@@ -62,6 +62,18 @@ def swangpu_sampler() -> Callable[[int], object]:
     return read
 
 
+def calls_alone() -> Callable[[int], object]:
+    """So many plain calls as a full reading makes, through ctypes and nothing else: the floor of this machine."""
+    import ctypes
+
+    import pynvml
+
+    pynvml.nvmlInit()
+    handle, out = pynvml.nvmlDeviceGetHandleByIndex(0), ctypes.c_uint()
+    function, reference = pynvml._nvmlGetFunctionPointer("nvmlDeviceGetPowerUsage"), ctypes.byref(out)
+    return each(lambda: [function(handle, reference) for _ in range(46)])
+
+
 def gpustat() -> Callable[[int], object]:
     import gpustat as tool
 
@@ -101,7 +113,7 @@ def nvdashboard() -> Callable[[int], object]:
     return each(lambda: [panel.send_data() for panel in panels])
 
 
-TOOLS = {tool.__name__: tool for tool in (swangpu_driver, swangpu_sampler, gpustat, nvitop, nvdashboard)}
+TOOLS = {tool.__name__: tool for tool in (calls_alone, swangpu_driver, swangpu_sampler, gpustat, nvitop, nvdashboard)}
 
 
 def counted(path: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-// Generated from src/swangpu/wire.py by `python -m swangpu.wire_ts --write`. Do not edit.
+// Generated from src/swangpu/wire by `python -m swangpu.wire_ts --write`. Do not edit.
 
 /** The kernel to put on a session: by notebook path or by kernel id, one of the two. */
 export interface Attach {

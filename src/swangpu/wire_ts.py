@@ -1,4 +1,4 @@
-"""TypeScript types of what goes over the wire, generated from ``wire.py``.
+"""TypeScript types of what goes over the wire, generated from ``wire/``.
 
     python -m swangpu.wire_ts --write    write labextension/src/_wire.ts
     python -m swangpu.wire_ts --check    exit 1 when the committed file differs
@@ -20,7 +20,7 @@ from . import wire
 __all__ = ["main", "typescript"]
 
 TARGET = Path(__file__).resolve().parents[2] / "labextension" / "src" / "_wire.ts"
-HEADER = "// Generated from src/swangpu/wire.py by `python -m swangpu.wire_ts --write`. Do not edit.\n"
+HEADER = "// Generated from src/swangpu/wire by `python -m swangpu.wire_ts --write`. Do not edit.\n"
 
 _PLAIN = {
     mi.AnyType: "unknown",
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
         if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == made:
             return 0
-        print(f"{TARGET.name} is not what wire.py says: run `python -m swangpu.wire_ts --write`", file=sys.stderr)
+        print(f"{TARGET.name} is not what wire/ says: run `python -m swangpu.wire_ts --write`", file=sys.stderr)
         return 1
     print(made, end="")
     return 0

@@ -11,7 +11,7 @@ from .history_block import BLOCK_S, NONE8, NONE16, Block
 
 __all__ = ["Series", "cut", "in_buckets", "pieces"]
 
-_UNKNOWN8 = b"\xff"
+_UNKNOWN8, _UNKNOWN16 = b"\xff", b"\xff\xff"
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,10 @@ def _known8(chunk: bytes) -> bytes:
 
 
 def _known_words(chunk: array[int]) -> array[int] | list[int]:
-    return [value for value in chunk if value != NONE16] if NONE16 in chunk else chunk
+    # bytes are searched several times as fast as numbers; what lies across two of them is a false alarm
+    if _UNKNOWN16 not in chunk.tobytes():
+        return chunk
+    return [value for value in chunk if value != NONE16]
 
 
 def pieces(first: int, last: int) -> Iterator[tuple[int, int, int]]:
