@@ -19,7 +19,8 @@ from .. import wire
 from ..runtime import Change, Runtime
 from .calls import Call, sessions_of
 from .context import ApiContext
-from .views import pool_view, sample_view
+from .device_views import sample_view
+from .views import pool_view
 
 __all__ = ["Board", "event_bytes"]
 

@@ -15,6 +15,7 @@ from ..errors import Conflict, NotFound
 from ..runtime import Runtime
 from . import views
 from .context import ApiContext
+from .device_views import device_view, driver_view
 from .explaining import explanation
 from .inputs import check_attach, request_of
 from .process_views import processes
@@ -129,12 +130,12 @@ async def get_devices(call: Call) -> wire.Devices:
     items = []
     for info in sorted(latest.devices.values(), key=lambda d: d.index):
         pool = pools.get(info.uuid)
-        items.append(views.device_view(info, latest.samples, pool.pool if pool else "", simulated=runtime.simulated))
+        items.append(device_view(info, latest.samples, pool.pool if pool else "", simulated=runtime.simulated))
     away = None
     if latest.remote is not None:
         items += remote_devices(latest.remote, runtime.now(), operator=call.operator)
         away = remote_trouble(latest.remote)
-    return wire.Devices(items=items, as_of=latest.as_of, driver=views.driver_view(latest.driver), remote=away)
+    return wire.Devices(items=items, as_of=latest.as_of, driver=driver_view(latest.driver), remote=away)
 
 
 def sessions_of(call: Call) -> list[wire.SessionView]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .. import wire
 from ..domain.telemetry import DriverStatus
 from ..telemetry.dcgm_live import NO_METRICS
-from .views import device_view
+from .device_views import device_view
 
 if TYPE_CHECKING:
     # not at the start: most servers have no such GPUs
