@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .. import wire
+from ..broker.deadline import is_idle
 from ..broker.estimate import WaitEstimate, estimate_wait
 from ..broker.index import waits
 from ..broker.lifecycle import title_of
@@ -100,7 +101,7 @@ def session_view(state: BrokerState, session: Session, known: Known, *, for_owne
         claim_by=session.claim_by if session.claimed_at is None else None,
         ends=_ends(session, known),
         lease_until=session.lease_until if session.state in HOLDING and session.shares else None,
-        idle_since=session.idle_since if session.state in HOLDING else None,
+        idle_since=session.idle_since if session.state in HOLDING and is_idle(session) else None,
         queue_position=len(ahead) + 1 if waiting else None,
         queue_length=queue_length(state, session) if waiting else None,
         estimate=estimate_view(estimate(state, session, ahead, known.now)) if waiting else None,

@@ -5,7 +5,16 @@ from __future__ import annotations
 from ..domain.sessions import PausePhase, Session, SessionKind, SessionState
 from .policy import Policy
 
-__all__ = ["HOLDING", "deadline_of", "gives_way_at", "lingers", "may_pause_at", "may_release_at", "will_warn"]
+__all__ = [
+    "HOLDING",
+    "deadline_of",
+    "gives_way_at",
+    "is_idle",
+    "lingers",
+    "may_pause_at",
+    "may_release_at",
+    "will_warn",
+]
 
 HOLDING = (SessionState.ACTIVE, SessionState.PAUSED)
 
@@ -52,23 +61,28 @@ def _while_holding(policy: Policy, s: Session, now: float) -> list[float]:
     return times
 
 
+def is_idle(s: Session) -> bool:
+    """Whether it is known that nobody computes on it: a command, or a cluster, works as long as it runs."""
+    return s.idle_since is not None and s.request.kind is SessionKind.KERNEL
+
+
 def may_pause_at(policy: Policy, s: Session) -> float | None:
     """From when on an idle session is paused for somebody who waits, or None while it can't be."""
     rule = policy.reclaim_of(s.pool or "")
-    if s.idle_since is None or len(s.shares) > 1 or not set(s.pause_methods) & set(rule.methods):
+    if not is_idle(s) or len(s.shares) > 1 or not set(s.pause_methods) & set(rule.methods):
         return None
     group = policy.group(s.group)
     idle_s = rule.idle_pause_s if group is None or group.idle_pause_s is None else group.idle_pause_s
-    return max(s.idle_since + idle_s, (s.held_from or 0.0) + rule.residency_s, s.pause_again_at or 0.0)
+    return max((s.idle_since or 0.0) + idle_s, (s.held_from or 0.0) + rule.residency_s, s.pause_again_at or 0.0)
 
 
 def may_release_at(policy: Policy, s: Session) -> float | None:
     """From when on the owner of an idle session is warned that it goes to somebody who waits."""
-    if s.idle_since is None:
+    if not is_idle(s):
         return None
     rule, group = policy.reclaim_of(s.pool or ""), policy.group(s.group)
     idle_s = rule.idle_release_s if group is None or group.idle_release_s is None else group.idle_release_s
-    return max(s.idle_since + idle_s, (s.held_from or 0.0) + rule.residency_s)
+    return max((s.idle_since or 0.0) + idle_s, (s.held_from or 0.0) + rule.residency_s)
 
 
 def gives_way_at(policy: Policy, s: Session) -> float | None:
