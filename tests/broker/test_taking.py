@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from broker.desk import Desk
-from swangpu.broker.policy import Policy, Reclaim, ReclaimMode
+from swangpu.broker import events as ev
+from swangpu.broker.policy import Policy, Reclaim, ReclaimMode, Reservation
+from swangpu.domain.rows import replace
 from swangpu.domain.sessions import SessionKind, SessionState
 
 ENFORCE = Policy(reclaim=(("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=60.0, residency_s=0.0)),))
@@ -35,3 +37,27 @@ def test_a_command_is_not_counted_as_idle_where_a_policy_only_advises() -> None:
     desk.get(user="carol")
     desk.pass_time(10)
     assert desk[job].advised_from is None
+
+
+# -- reservations ----------------------------------------------------------------------------------
+
+
+def reserved(desk: Desk, count: int, in_s: float = 0.0, policy: Policy | None = None) -> None:
+    """Whole T4s are set aside for eva."""
+    start = desk.now + in_s
+    one = Reservation("r1", "Tutorial", start, start + 7200.0, "local", "t4", count, ("eva",))
+    desk.send(ev.Configured(replace(policy or Policy(), version=2, reservations=(one,))))
+
+
+def test_who_may_not_have_what_is_set_aside_keeps_nobody_from_it() -> None:
+    desk = Desk()
+    reserved(desk, count=2)
+    assert desk[desk.get(user="alice")].state is SessionState.QUEUED
+    assert desk[desk.get(user="eva")].state is SessionState.ACTIVE, "it is hers, though alice came first"
+
+
+def test_who_waits_for_more_than_a_reservation_leaves_keeps_nobody_from_the_rest() -> None:
+    desk = Desk()
+    reserved(desk, count=1)
+    assert desk[desk.get(user="alice", count=2)].state is SessionState.QUEUED
+    assert desk[desk.get(user="bob")].state is SessionState.ACTIVE

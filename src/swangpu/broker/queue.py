@@ -142,9 +142,12 @@ class Round:
             shares = place(state, session, option, self._now, barred=self._barred.get(option.pool, set()))
             if shares is not None:
                 return Grant(session, option, shares)
-        waits = [c for c in open_options if c.total >= session.request.count]
-        for option in waits:
-            self._barred.setdefault(option.pool, set()).update(_bar(state, session, option))
+        waits = False
+        for option in open_options:
+            bar = _bar(state, session, option, self._now) if option.total >= session.request.count else None
+            if bar is not None:
+                waits = True
+                self._barred.setdefault(option.pool, set()).update(bar)
         if waits:
             self.unserved.append(session)
         return None
@@ -243,10 +246,16 @@ def ahead_of(state: BrokerState, session: Session) -> list[Session]:
     return out
 
 
-def _bar(state: BrokerState, session: Session, option: Candidate) -> frozenset[str]:
+def _bar(state: BrokerState, session: Session, option: Candidate, now: float) -> frozenset[str] | None:
+    """What is kept free for a session that waits; None while reservations leave it too little, whoever gives way."""
     index = state.index.pools[option.pool]
-    pause = session.pause
-    if pause is None or pause.device_uuid is None:
+    tied = session.pause.device_uuid if session.pause is not None else None
+    if tied is None and not state.policy.reservations:
         return index.excluded_by(option.flavor.name)
-    wanted = index.by_flavor.get(option.flavor.name, ())
-    return excluded(index.on_device, [s for s in wanted if pause.device_uuid in (s.device_uuid, s.mig_uuid)])
+    closed = reserved_from(state, session, option.pool, now)
+    wanted = [
+        s
+        for s in index.by_flavor.get(option.flavor.name, ())
+        if s.id not in closed and (tied is None or tied in (s.device_uuid, s.mig_uuid))
+    ]
+    return excluded(index.on_device, wanted) if len(wanted) >= session.request.count else None
