@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broker.desk import Desk
 from swangpu.broker import events as ev
-from swangpu.broker.policy import Policy, Reclaim, ReclaimMode, Reservation
-from swangpu.domain.rows import replace
+from swangpu.broker.policy import Group, Policy, Quota, Reclaim, ReclaimMode, Reservation
 from swangpu.domain.sessions import SessionKind, SessionState
 
 ENFORCE = Policy(reclaim=(("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=60.0, residency_s=0.0)),))
@@ -61,3 +62,55 @@ def test_who_waits_for_more_than_a_reservation_leaves_keeps_nobody_from_the_rest
     reserved(desk, count=1)
     assert desk[desk.get(user="alice", count=2)].state is SessionState.QUEUED
     assert desk[desk.get(user="bob")].state is SessionState.ACTIVE
+
+
+# -- what was lent ---------------------------------------------------------------------------------
+
+LENT = (
+    Group("atlas", members=("ann", "abe", "ada"), quotas=(Quota("a100*", 0.0),)),
+    Group("cms", members=("cem",), quotas=(Quota("a100*", 3.0),)),
+)
+SLICE = "a100-40gb/1g.5gb"
+
+
+def lent(desk: Desk) -> list[str]:
+    """Three slices that are cms's own, and atlas computes on them."""
+    held = [desk.get(SLICE, user=user, duration_s=20000.0) for user in ("ann", "abe", "ada")]
+    for session in held:
+        desk.work(session)
+    return held
+
+
+def called_back(desk: Desk) -> list[str]:
+    return [n.user for n in desk.notices if n.code == "called_back"]
+
+
+def test_no_more_is_called_back_than_is_wanted() -> None:
+    desk = Desk(replace(ENFORCE, groups=LENT))
+    held = lent(desk)
+    cms = desk.get(SLICE, user="cem")
+    desk.pass_time(850)
+    assert called_back(desk) == ["ada"]
+    desk.pass_time(60)
+    assert desk[cms].state is SessionState.READY
+    assert [desk[s].state for s in held] == [SessionState.ACTIVE, SessionState.ACTIVE, SessionState.ENDED]
+
+
+def test_as_much_is_called_back_as_is_wanted() -> None:
+    desk = Desk(replace(ENFORCE, groups=LENT))
+    lent(desk)
+    desk.get(SLICE, user="cem", count=2, kind=SessionKind.JOB)
+    assert sorted(called_back(desk)) == ["abe", "ada"]
+    desk.get(SLICE, user="cem")
+    assert sorted(called_back(desk)) == ["abe", "ada", "ann"]
+
+
+def test_what_was_lent_goes_back_though_it_is_idle_where_a_policy_only_advises() -> None:
+    desk = Desk(Policy(groups=LENT))
+    held = lent(desk)
+    desk.work(held[2], busy=False)
+    desk.pass_time(5)
+    cms = desk.get(SLICE, user="cem")
+    assert called_back(desk) == ["ada"], "an idle borrower keeps it no longer than one who computes"
+    desk.pass_time(901)
+    assert desk[cms].state is SessionState.READY

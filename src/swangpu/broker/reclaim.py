@@ -7,7 +7,7 @@ stay. One that can't is warned first and then released. A policy that advises on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..domain.rows import replace
 from ..domain.sessions import EndReason, Reason, Session, SessionState
@@ -38,6 +38,8 @@ class _Plan:
         Who holds something and computes on nothing; of these, who has been idle for long enough.
     by_place, by_option : dict
         Of those who are ready, who is on a device or MIG device, and who is in the way of a pool's flavor.
+    called : set of str
+        Ids of those who have borrowed what somebody who waits gets after a notice.
     """
 
     ignoring: set[str]
@@ -47,6 +49,7 @@ class _Plan:
     chosen: dict[str, str]
     by_place: dict[str, list[Session]]
     by_option: dict[tuple[str, str], list[Session]]
+    called: set[str] = field(default_factory=set)
 
     def victims(self, state: BrokerState, option: Candidate, tied: str | None) -> list[Session]:
         """Of those who are ready, who could make room for one way to serve somebody."""
@@ -88,7 +91,7 @@ def make_room(state: BrokerState, unserved: Sequence[Session], now: float) -> li
     out: list[Command] = []
     for session in unserved:
         if not _served_by(state, session, plan, now):
-            out += _call_back(state, session, now)
+            out += _call_back(state, session, plan, now)
     concerned = dict.fromkeys((*plan.chosen, *index.advised))
     for session_id in [s.id for s in sorted((state.sessions[i] for i in concerned), key=_idle_for)]:
         why = plan.chosen.get(session_id)
@@ -115,7 +118,10 @@ def idle_over(state: BrokerState, session: Session, wanted: bool, now: float) ->
 
 
 def _served_by(state: BrokerState, waiting: Session, plan: _Plan, now: float) -> bool:
-    """Whether somebody who waits will be served: by what is coming free, or by an idle session that is chosen here."""
+    """Whether somebody who waits will be served: by what is coming free, or by an idle session that is chosen here.
+
+    A policy that does not enforce chooses too, to count; nobody is served by that.
+    """
     options = [c for c in options_of(state, waiting) if over(state, waiting, c.flavor.name, c.fraction) is None]
     ignoring = frozenset(plan.ignoring - plan.used)
     for option in options:
@@ -151,7 +157,7 @@ def _served_by(state: BrokerState, waiting: Session, plan: _Plan, now: float) ->
                     plan.chosen[victim_id] = reason
                     plan.ignoring |= {s.id for s in state.sessions[victim_id].shares}
             plan.used |= {s.id for s in found}
-            return True
+            return state.policy.reclaim_of(option.pool).mode is ReclaimMode.ENFORCE
     return False
 
 
@@ -209,29 +215,45 @@ def _warn(state: BrokerState, session: Session, rule: Reclaim, now: float) -> li
     ]
 
 
-def _call_back(state: BrokerState, waiting: Session, now: float) -> list[Command]:
-    """What others have borrowed of what is this group's own goes back after a notice, though they compute."""
+def _call_back(state: BrokerState, waiting: Session, plan: _Plan, now: float) -> list[Command]:
+    """What others have borrowed of what is this group's own goes back after a notice, though they compute.
+
+    As much as is wanted: what was called back already, for somebody who waited then or at an earlier look, counts.
+    """
     if not state.policy.groups:
         return []
+    tied = waiting.pause.device_uuid if waiting.pause is not None else None
+    out: list[Command] = []
     for option in options_of(state, waiting):
         if borrows(state, waiting, option.flavor.name, option.fraction):
             continue
         if not any(q.matches(option.flavor.name) for q in _quotas(state, waiting.group)):
             continue
+        missing = waiting.request.count
         for one in borrowers(state, option.flavor.name):
-            if one.state is not SessionState.ACTIVE or one.group == waiting.group or one.lease_until is None:
+            if missing <= 0:
+                break
+            if one.state is not SessionState.ACTIVE or one.group == waiting.group or one.id in plan.called:
                 continue
-            if one.lease_cause == "quota":
-                # called back already, for somebody who waited then
+            if tied is not None and not any(tied in (s.device_uuid, s.mig_uuid) for s in one.shares):
                 continue
-            ends = now + state.policy.quota_notice_s
-            if one.lease_until <= ends:
-                continue
-            state.put_session(replace(one, lease_until=ends, lease_max_until=ends, lease_cause="quota", warned_s=None))
-            title, minutes = title_of(state, one), max(1, round(state.policy.quota_notice_s / 60))
-            text = f"{title} was lent to your group and is wanted back: it goes back in {minutes} min."
-            return [notify(one, "called_back", "warning", text, "release", title=title, minutes=minutes)]
-    return []
+            plan.called.add(one.id)
+            missing -= len(one.shares)
+            out += _recall(state, one, now)
+        if missing < waiting.request.count:
+            break
+    return out
+
+
+def _recall(state: BrokerState, session: Session, now: float) -> list[Command]:
+    ends = now + state.policy.quota_notice_s
+    if session.lease_cause == "quota" or session.lease_until is None or session.lease_until <= ends:
+        # it goes back by then in any case
+        return []
+    state.put_session(replace(session, lease_until=ends, lease_max_until=ends, lease_cause="quota", warned_s=None))
+    title, minutes = title_of(state, session), max(1, round(state.policy.quota_notice_s / 60))
+    text = f"{title} was lent to your group and is wanted back: it goes back in {minutes} min."
+    return [notify(session, "called_back", "warning", text, "release", title=title, minutes=minutes)]
 
 
 def _quotas(state: BrokerState, name: str) -> tuple[Quota, ...]:

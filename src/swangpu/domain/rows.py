@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def replace(row: T, **changes: Any) -> T:
-    """What `dataclasses.replace` gives for a frozen dataclass without slots and without ``__post_init__``.
+    """What `dataclasses.replace` gives for a frozen dataclass without slots, ``__post_init__`` and cached properties.
 
     A session has some fifty fields, and the broker changes a few of them at each step: not running ``__init__`` again
     makes that some ten times as fast.
