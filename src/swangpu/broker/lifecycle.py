@@ -66,14 +66,14 @@ def take(session: Session, shares: tuple[Share, ...], now: float) -> Session:
 
 
 def let_go(state: BrokerState, session: Session, now: float) -> Session:
-    """The session without its shares; what it has held is written down."""
+    """The session without its shares, and without trouble with them; what it has held is written down."""
     if session.held_from is None:
-        return replace(session, shares=())
+        return replace(session, shares=(), lost_since=None)
     settle(state, session, now)
     held_s = session.held_s
     if session.claimed_at is not None:
         held_s += max(0.0, now - max(session.held_from, session.claimed_at)) * len(session.shares)
-    return replace(session, shares=(), held_from=None, held_s=held_s)
+    return replace(session, shares=(), held_from=None, held_s=held_s, lost_since=None)
 
 
 def capped(state: BrokerState, session: Session, now: float) -> Session:
