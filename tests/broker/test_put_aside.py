@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from broker.desk import Desk
 from broker.fleet import GB, inventory
+from swangpu.broker import commands as cmd
 from swangpu.broker import events as ev
 from swangpu.broker.policy import Policy, Reclaim, ReclaimMode
-from swangpu.domain.sessions import PausePhase, SessionState
+from swangpu.domain.sessions import EndReason, PausePhase, SessionState
 
 ENFORCE = Policy(reclaim=(("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=60.0, residency_s=0.0)),))
 
@@ -59,3 +60,23 @@ def test_a_session_that_failed_to_come_back_to_a_lost_device_is_not_lost_on_anot
     desk.send(ev.ResumeDone(alice, busy=True))
     desk.pass_time(300)
     assert desk[alice].state is SessionState.ACTIVE
+
+
+def test_what_was_kept_on_its_gpu_keeps_it_when_it_cannot_be_brought_back() -> None:
+    desk = Desk(ENFORCE)
+    alice, _bob = two_idle(desk, methods=())
+    desk.pauses = False
+    desk.send(ev.Paused(alice))
+    desk.send(ev.PauseSaved(alice, "gate", frees=False))
+    carol = desk.get(user="carol")
+    desk.pass_time(40)
+    desk.send(ev.Resumed(alice))
+    desk.send(ev.ResumeFailed(alice, "no_answer", "Its agent does not answer."))
+    assert desk[carol].state is SessionState.QUEUED, "alice's variables are on it still"
+    assert desk[alice].shares
+    for _ in range(2):
+        desk.now += 120.0
+        said = [c for c in desk.send(ev.Ticked()) if isinstance(c, cmd.ResumeWork)]
+        assert [c.session_id for c in said] == [alice], "it is tried again"
+        desk.send(ev.ResumeFailed(alice, "no_answer", "Its agent does not answer."))
+    assert desk[alice].end_reason is EndReason.FAILED

@@ -66,7 +66,7 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
     )
     session = replace(session, pauses=session.pauses + 1, busy=False, busy_s=busy_seconds(session, now), busy_from=None)
     if not event.frees:
-        session = replace(session, pause=replace(done, phase=PausePhase.SAVED))
+        session = replace(session, pause=replace(done, phase=PausePhase.SAVED, kept=True))
         state.put_session(session)
         return want(state, session, now) if phase is PausePhase.WANTED else []
     state.put_session(replace(let_go(state, session, now), pause=replace(done, freed_at=now)))
@@ -165,7 +165,10 @@ def resumed(state: BrokerState, session: Session, event: ev.ResumeDone, now: flo
 
 
 def resumed_not(state: BrokerState, session: Session, event: ev.ResumeFailed, now: float) -> list[Command]:
-    """It could not be brought back: tried again elsewhere or later, and given up in the end."""
+    """It could not be brought back: tried again elsewhere or later, and given up in the end.
+
+    One that has kept its shares has something on them still: they are nobody else's before it has ended.
+    """
     pause = session.pause
     if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.RESTORING:
         return []
@@ -173,8 +176,15 @@ def resumed_not(state: BrokerState, session: Session, event: ev.ResumeFailed, no
         return _lost(
             state, session, event.code, event.text, now, why=EndReason.LOST if event.lost else EndReason.FAILED
         )
-    again = replace(pause, phase=PausePhase.WANTED, attempts=pause.attempts + 1, sent_at=None, freed_at=now)
-    state.put_session(replace(let_go(state, session, now), pause=again, reason=Reason(event.code, event.text)))
+    pause, session = (
+        replace(pause, attempts=pause.attempts + 1),
+        replace(session, reason=Reason(event.code, event.text)),
+    )
+    if pause.kept:
+        state.put_session(replace(session, pause=replace(pause, sent_at=now)))
+        return []
+    again = replace(pause, phase=PausePhase.WANTED, sent_at=None, freed_at=now)
+    state.put_session(replace(let_go(state, session, now), pause=again))
     return []
 
 

@@ -133,6 +133,8 @@ class Pause:
         When its shares were let go: its lease stands still from then on.
     attempts : int
         How often bringing it back has failed.
+    kept : bool
+        Its shares stay its own all the time: what it has on them could not be moved, or was not to be.
     """
 
     phase: PausePhase
@@ -145,6 +147,7 @@ class Pause:
     sent_at: float | None = None
     freed_at: float | None = None
     attempts: int = 0
+    kept: bool = False
 
 
 @dataclass(frozen=True)
