@@ -80,3 +80,36 @@ def test_what_was_kept_on_its_gpu_keeps_it_when_it_cannot_be_brought_back() -> N
         assert [c.session_id for c in said] == [alice], "it is tried again"
         desk.send(ev.ResumeFailed(alice, "no_answer", "Its agent does not answer."))
     assert desk[alice].end_reason is EndReason.FAILED
+
+
+def test_one_that_never_can_be_put_aside_is_warned_and_released_in_the_end() -> None:
+    desk = Desk(ENFORCE)
+    desk.pauses = False
+    alice, bob = two_idle(desk)
+    desk.work(bob)
+    desk.pass_time(100)
+    carol = desk.get(user="carol")
+    for _ in range(24):
+        if phase(desk, alice) is PausePhase.SAVING:
+            desk.send(ev.PauseFailed(alice, "not_saved", "What it has on the device could not be moved."))
+        desk.pass_time(100)
+    assert [n.code for n in desk.notices if n.user == "alice"] == ["idle_ends", "reclaimed"]
+    assert desk[alice].end_reason is EndReason.RECLAIMED
+    assert desk[carol].state is SessionState.READY
+
+
+def test_a_warning_of_one_that_could_not_be_put_aside_is_taken_back_by_a_cell() -> None:
+    desk = Desk(ENFORCE)
+    desk.pauses = False
+    alice, bob = two_idle(desk)
+    desk.work(bob)
+    desk.pass_time(1700)
+    desk.get(user="carol")
+    desk.send(ev.PauseFailed(alice, "not_saved", "What it has on the device could not be moved."))
+    desk.pass_time(150)
+    assert desk[alice].idle_ends_at is not None
+    desk.work(alice)
+    desk.work(alice, busy=False)
+    desk.pauses = True
+    desk.pass_time(400)
+    assert desk[alice].state is SessionState.PAUSED, "what it had then is gone, perhaps: it is tried again"

@@ -86,9 +86,14 @@ def may_release_at(policy: Policy, s: Session) -> float | None:
 
 
 def gives_way_at(policy: Policy, s: Session) -> float | None:
-    """From when on an idle session is asked to give way: by a pause where it can be paused, else by a warning."""
-    pause_at = may_pause_at(policy, s)
-    return pause_at if pause_at is not None else may_release_at(policy, s)
+    """From when on an idle session is asked to give way: by a pause where it can be paused, else by a warning.
+
+    One that could not be put aside when that was tried is warned like those that never can be, being idle for so long.
+    """
+    pause_at, release_at = may_pause_at(policy, s), may_release_at(policy, s)
+    if pause_at is None or release_at is None:
+        return release_at
+    return pause_at if s.pause_again_at is None else min(pause_at, release_at)
 
 
 def lingers(s: Session) -> bool:

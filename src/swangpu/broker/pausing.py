@@ -64,7 +64,8 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
     done = replace(
         pause, phase=phase, method=event.method, saved_bytes=event.saved_bytes, device_uuid=device, sent_at=None
     )
-    session = replace(session, pauses=session.pauses + 1, busy=False, busy_s=busy_seconds(session, now), busy_from=None)
+    session = replace(session, busy=False, busy_s=busy_seconds(session, now), busy_from=None)
+    session = replace(session, pauses=session.pauses + 1, pause_again_at=None)
     if not event.frees:
         session = replace(session, pause=replace(done, phase=PausePhase.SAVED, kept=True))
         state.put_session(session)

@@ -188,7 +188,8 @@ def _give_way(state: BrokerState, session: Session, why: str, now: float) -> lis
     rule = state.policy.reclaim_of(session.pool or "")
     can_pause = bool(pausing.methods_of(state, session)) and (session.pause_again_at or 0.0) <= now
     if rule.mode is ReclaimMode.ENFORCE:
-        if can_pause:
+        # Who was warned because a pause has failed is left alone: with each attempt the warning would begin anew.
+        if can_pause and (session.idle_ends_at is None or session.pause_again_at is None):
             moving = sum(1 for pool in state.index.moving.values() if pool == session.pool)
             return pausing.begin(state, session, why, now) if moving < rule.moves else []
         return _warn(state, session, rule, now) if session.idle_ends_at is None else []
