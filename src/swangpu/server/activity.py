@@ -7,11 +7,12 @@ GPU is left out, and the kernel alone decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..domain.sessions import Session, SessionState
 from ..domain.telemetry import Sample
+from ..ports import KernelInfo
 
 __all__ = ["Activity"]
 
@@ -40,30 +41,40 @@ class Activity:
     ----------
     tell : callable
         Called with session id and whether it works, when that has changed.
+    kernels : callable
+        All kernels that are known: a session works as long as one of its own does.
     """
 
-    def __init__(self, tell: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self, tell: Callable[[str, bool], None], kernels: Callable[[], Iterable[KernelInfo]] = lambda: ()
+    ) -> None:
         self._tell = tell
+        self._kernels = kernels
         self._known: dict[str, _Known] = {}
 
     def cell(self, session_id: str, busy: bool) -> None:
-        """A cell of one of the session's kernels has begun or ended to run."""
+        """A cell of one of the session's kernels has begun or ended to run, or to wait at the gate."""
         known = self._known.setdefault(session_id, _Known())
-        known.cell = busy
-        self._say(session_id, known)
+        before, known.cell = known.cell, busy or self._runs(session_id)
+        # One that begins is told in any case: the GPU, for which it may wait, was at work when the session was paused.
+        self._say(session_id, known, again=known.cell and not before)
 
     def look(self, sessions: Iterable[Session], sample_of: Callable[[Session], Sample | None]) -> None:
-        """Take a reading of what is held; what is not held any more is forgotten."""
-        held: Mapping[str, Session] = {s.id: s for s in sessions}
-        for session_id in self._known.keys() - held.keys():
+        """Take a reading of what is held; what is not held any more, or is paused, is forgotten.
+
+        Behind a closed gate only a cell that waits is news, and what comes back is as the broker says. A command's work
+        is its process.
+        """
+        works = {s.id: s for s in sessions if s.state is SessionState.ACTIVE and s.kernel_ids}
+        for session_id in self._known.keys() - works.keys():
             del self._known[session_id]
-        for session_id, session in held.items():
-            if session.state is not SessionState.ACTIVE or not session.kernel_ids:
-                # behind a closed gate only a cell that waits is news; a command's work is its process
-                continue
+        for session_id, session in works.items():
             known, sample = self._known.setdefault(session_id, _Known(session.busy)), sample_of(session)
             known.gpu = sample is not None and self._works(known, sample)
             self._say(session_id, known)
+
+    def _runs(self, session_id: str) -> bool:
+        return any(k.session_id == session_id and k.execution_state == "busy" for k in self._kernels())
 
     def _works(self, known: _Known, sample: Sample) -> bool:
         before, known.memory_bytes = known.memory_bytes, sample.memory_used_bytes
@@ -73,7 +84,7 @@ class Activity:
             return False
         return abs(sample.memory_used_bytes - before) > STILL_BYTES
 
-    def _say(self, session_id: str, known: _Known) -> None:
-        if known.told != known.busy:
+    def _say(self, session_id: str, known: _Known, *, again: bool = False) -> None:
+        if again or known.told != known.busy:
             known.told = known.busy
             self._tell(session_id, known.busy)

@@ -293,7 +293,7 @@ class Service:
         self.kernels.on_found = found
         self.kernels.on_gone = lambda kernel_id, session_id: tell(ev.KernelGone(session_id, kernel_id))
         self.kernels.on_left = runtime.left_behind
-        activity = Activity(lambda session_id, busy: tell(ev.ActivityReported(session_id, busy)))
+        activity = Activity(lambda session_id, busy: tell(ev.ActivityReported(session_id, busy)), self.kernels.kernels)
         self.kernels.on_activity = activity.cell
         if runtime.telemetry is not None:
             runtime.telemetry.subscribe(lambda _: activity.look(holding(), runtime.telemetry.of_session))
