@@ -166,7 +166,9 @@ class DictKernels:
 
     def kernels(self) -> list[KernelInfo]:
         return [
-            KernelInfo(i, s, "idle", f"{i}.ipynb", "python3", pause_methods=self.methods)
+            KernelInfo(
+                i, s, "busy" if i in self.computing else "idle", f"{i}.ipynb", "python3", pause_methods=self.methods
+            )
             for i, (s, _) in self.rows.items()
         ]
 

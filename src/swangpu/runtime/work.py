@@ -126,6 +126,9 @@ class Work:
             now = self._state().sessions.get(session.id)
             if now is None or now.state not in (SessionState.ACTIVE, SessionState.PAUSED):
                 raise Conflict("The session has ended meanwhile.", code="session_ended")
+            if now.state is SessionState.PAUSED:
+                # It may hold nothing: a kernel without the environment of shares sees every GPU.
+                raise Conflict("The session is paused.", hint="Resume it first.", code="session_paused")
             if in_place:
                 await self.kernels.bind_in_place(kernel_id, session.id, self.environment(now))
             else:
@@ -143,19 +146,25 @@ class Work:
         """
         if self.kernels is None or kernel.session_id is None:
             return
-        found = self._state().sessions.get(kernel.session_id)
-        if found is None or not (found.shares or found.state is SessionState.PAUSED):
-            # A kernel on shares that nobody holds: take it off before they are given to somebody else.
-            with contextlib.suppress(SwanGpuError):
-                await self.kernels.detach(kernel.kernel_id, kernel.session_id, Carry.NONE)
-            return
-        attached = ev.KernelAttached(found.id, kernel.kernel_id, kernel.path, kernel.pause_methods)
-        await self._report_once(attached)
-        if found.state is SessionState.PAUSED and not (found.pause and found.pause.phase is PausePhase.RESTORING):
-            # A gate that is closed already, by the agent that has outlived a server, stays so.
-            with contextlib.suppress(SwanGpuError):
-                await self.kernels.gate(kernel.kernel_id, True, "Getting your GPU back …")
-        await self._report_once(ev.ActivityReported(found.id, kernel.execution_state == "busy"))
+        # The lock: a gate that is closed here must not be one that has just been opened.
+        async with self._lock(kernel.session_id):
+            found = self._state().sessions.get(kernel.session_id)
+            if found is None or not (found.shares or found.state is SessionState.PAUSED):
+                # A kernel on shares that nobody holds: take it off before they are given to somebody else.
+                with contextlib.suppress(SwanGpuError):
+                    await self.kernels.detach(kernel.kernel_id, kernel.session_id, Carry.NONE)
+                return
+            attached = ev.KernelAttached(found.id, kernel.kernel_id, kernel.path, kernel.pause_methods)
+            await self._report_once(attached)
+            now = self._state().sessions.get(found.id, found)
+            pause = now.pause if now.state is SessionState.PAUSED else None
+            if pause is not None and pause.phase is not PausePhase.RESTORING:
+                # A gate that is closed already, by the agent that has outlived a server, stays so.
+                with contextlib.suppress(SwanGpuError):
+                    await self.kernels.gate(kernel.kernel_id, True, "Getting your GPU back …")
+        others = [k for k in self.kernels.kernels() if k.session_id == found.id and k.kernel_id != kernel.kernel_id]
+        busy = any(k.execution_state == "busy" for k in (kernel, *others))
+        await self._report_once(ev.ActivityReported(found.id, busy))
 
     # -- one session's commands, in order ---------------------------------------------------------
 
@@ -291,8 +300,9 @@ class Work:
             except Exception:
                 log.exception("Session %s could not be put aside", session.id)
                 outcome = ev.PauseFailed(session.id, "pause_failed", "It could not be paused.")
-            if isinstance(outcome, ev.PauseFailed):
-                await self._wake(kernel_ids)
+            if isinstance(outcome, ev.PauseFailed) and not await self._wake(kernel_ids):
+                # Nothing is said, so it is commanded again: nobody would open a gate of one that goes on.
+                return
             await self.report(outcome)
 
     async def _put_aside(
@@ -313,30 +323,42 @@ class Work:
             same_device=any(one.same_device for one in done),
         )
 
-    async def _wake(self, kernel_ids: Sequence[str]) -> None:
-        """A pause came to nothing: its kernels go on."""
+    async def _wake(self, kernel_ids: Sequence[str]) -> bool:
+        """A pause came to nothing: its kernels go on. Whether all of them do."""
+        awake = True
         for kernel_id in kernel_ids:
-            with contextlib.suppress(SwanGpuError):
+            try:
                 if self.kernels is not None:
                     await self.kernels.resume(kernel_id)
+            except SwanGpuError as error:
+                log.warning("Kernel %s could not be paused, and does not go on: %s", kernel_id, error)
+                awake = False
+        return awake
 
     async def _resume(self, session: Session) -> None:
         pause = session.pause
         if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.RESTORING:
             return
-        busy = False
+        busy, back = False, 0
         try:
             async with self._lock(session.id):
                 for kernel_id in self._kernels_of(session):
                     if self.kernels is not None:
                         busy = await self.kernels.resume(kernel_id) or busy
+                        back += 1
         except SwanGpuError as error:
-            await self.report(ev.ResumeFailed(session.id, error.code, error.detail))
+            failed = ev.ResumeFailed(session.id, error.code, error.detail)
         except Exception:
             log.exception("Session %s could not be brought back", session.id)
-            await self.report(ev.ResumeFailed(session.id, "resume_failed", "It could not be brought back."))
+            failed = ev.ResumeFailed(session.id, "resume_failed", "It could not be brought back.")
         else:
             await self.report(ev.ResumeDone(session.id, busy))
+            return
+        if back:
+            # One that is back computes on the shares: they stay its own, and the rest is commanded again.
+            log.warning("Only a part of session %s is back: %s", session.id, failed.text)
+            return
+        await self.report(failed)
 
 
 def _spec(session: Session) -> StartSpec:
