@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from broker.desk import Desk
+from swangpu.api.views import Known, session_view
 from swangpu.broker import events as ev
 from swangpu.broker.policy import Group, Policy, Quota, Reclaim, ReclaimMode, Reservation
 from swangpu.domain.sessions import SessionKind, SessionState
@@ -114,3 +117,67 @@ def test_what_was_lent_goes_back_though_it_is_idle_where_a_policy_only_advises()
     assert called_back(desk) == ["ada"], "an idle borrower keeps it no longer than one who computes"
     desk.pass_time(901)
     assert desk[cms].state is SessionState.READY
+
+
+def test_a_lease_that_ends_before_a_reservation_is_said_to_end_as_a_lease() -> None:
+    desk = Desk()
+    reserved(desk, count=2, in_s=7200.0)
+    session = desk.get(user="alice", duration_s=3600.0)
+    ends = session_view(desk.broker.state, desk[session], Known(desk.now), for_owner=True).ends
+    assert ends is not None
+    assert ends.cause == "lease"
+    desk.pass_time(3600)
+    ended = desk[session].reason
+    assert ended is not None
+    assert ended.code == "lease_ended"
+
+
+def test_one_that_is_extended_up_to_a_reservation_ends_for_it() -> None:
+    desk = Desk()
+    reserved(desk, count=2, in_s=7200.0)
+    session = desk.get(user="alice", duration_s=3600.0)
+    desk.send(ev.Extended(session, 7200.0))
+    ends = session_view(desk.broker.state, desk[session], Known(desk.now), for_owner=True).ends
+    assert ends is not None
+    assert ends.cause == "reservation"
+
+
+def test_a_reservation_that_is_taken_back_gives_back_what_it_cut() -> None:
+    desk = Desk()
+    session = desk.get(user="alice", duration_s=7200.0)
+    until, limit = desk[session].lease_until, desk[session].lease_max_until
+    reserved(desk, count=2, in_s=3600.0)
+    assert desk[session].lease_until == desk.now + 3600.0
+    desk.send(ev.Configured(Policy(version=3)))
+    assert (desk[session].lease_until, desk[session].lease_max_until) == (until, limit)
+    assert desk[session].lease_cause is None
+
+
+def test_what_was_called_back_stays_where_it_is_if_nobody_wants_it_any_more() -> None:
+    desk = Desk(replace(ENFORCE, groups=LENT))
+    ada = lent(desk)[2]
+    until, limit = desk[ada].lease_until, desk[ada].lease_max_until
+    cms = desk.get(SLICE, user="cem")
+    assert called_back(desk) == ["ada"]
+    desk.pass_time(100)
+    desk.send(ev.Released(cms, undoable=False))
+    desk.pass_time(2000)
+    assert desk[ada].state is SessionState.ACTIVE, "while nobody waits, nothing is taken"
+    assert (desk[ada].lease_until, desk[ada].lease_max_until) == (until, limit)
+    desk.send(ev.Extended(ada, 3600.0))
+
+
+def test_what_was_called_back_and_paused_comes_back_with_its_own_lease() -> None:
+    desk = Desk(replace(ENFORCE, groups=LENT))
+    desk.same_device = False
+    ada = lent(desk)[2]
+    left_s = (desk[ada].lease_until or 0.0) - desk.now
+    cms = desk.get(SLICE, user="cem")
+    desk.work(ada, busy=False)
+    desk.pass_time(70)
+    assert desk[ada].state is SessionState.PAUSED
+    desk.send(ev.Released(cms, undoable=False))
+    desk.send(ev.ActivityReported(ada, True))
+    assert desk[ada].state is SessionState.ACTIVE
+    assert desk[ada].lease_until == pytest.approx(desk.now + left_s, abs=71)
+    assert desk[ada].lease_cause is None

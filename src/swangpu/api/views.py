@@ -10,7 +10,7 @@ from .. import wire
 from ..broker.deadline import is_idle
 from ..broker.estimate import WaitEstimate, estimate_wait
 from ..broker.index import waits
-from ..broker.lifecycle import title_of
+from ..broker.lifecycle import cause_of_end, title_of
 from ..broker.placement import free_shares
 from ..broker.queue import ahead_of, candidates, queued
 from ..broker.reasons import waiting_reason
@@ -267,7 +267,7 @@ def _ends(session: Session, known: Known) -> wire.Ends | None:
         causes.append((session.claim_by, "claim_window"))
     if session.state in HOLDING:
         if session.lease_until is not None and session.shares:
-            why = session.lease_cause
+            why = cause_of_end(session)
             causes.append((session.lease_until, "reservation" if why == "reservation" else "quota" if why else "lease"))
         if session.idle_ends_at is not None:
             causes.append((session.idle_ends_at, "idle"))

@@ -7,9 +7,9 @@ from ..domain.sessions import EndReason, PausePhase, Reason, Session, SessionSta
 from . import pausing
 from .commands import Command, StartWork, StopWork
 from .deadline import HOLDING, lingers, will_warn
-from .lifecycle import begin_end, finish, notify, stop, title_of
+from .lifecycle import begin_end, capped, cause_of_end, finish, notify, stop, title_of, uncut
 from .queue import in_the_way, options_of
-from .reclaim import idle_over
+from .reclaim import idle_over, wanted_back
 from .reservations import next_edge
 from .state import BrokerState
 
@@ -152,6 +152,11 @@ def _holding_due(state: BrokerState, s: Session, now: float) -> list[Command]:
 
 def _expire(state: BrokerState, s: Session, now: float) -> list[Command]:
     policy = state.policy
+    if s.lease_cause == "quota" and not wanted_back(state, s):
+        kept = capped(state, uncut(s), now)
+        if kept.lease_until is not None and kept.lease_until > now:
+            state.put_session(kept)
+            return []
     limit = s.lease_max_until or now
     # Only what really computes is carried on: a session whose cell runs, while nobody is kept waiting by it.
     if s.busy and now < limit and not somebody_waits_for(state, s):
@@ -160,7 +165,7 @@ def _expire(state: BrokerState, s: Session, now: float) -> list[Command]:
         )
         return []
     title = title_of(state, s)
-    reason = _LEASE_ENDS.get(s.lease_cause or "", Reason("lease_ended", "Its lease has ended."))
+    reason = _LEASE_ENDS.get(cause_of_end(s) or "", Reason("lease_ended", "Its lease has ended."))
     told = notify(s, "lease_ended", "warning", f"{title} goes back. {reason.text}", title=title)
     return [*begin_end(state, s, EndReason.EXPIRED, now, reason=reason), told]
 

@@ -17,7 +17,20 @@ from .queue import Grant
 from .reservations import first_end
 from .state import BrokerState
 
-__all__ = ["begin_end", "capped", "claim", "finish", "grant", "let_go", "settle_advice", "started", "take"]
+__all__ = [
+    "begin_end",
+    "capped",
+    "cause_of_end",
+    "claim",
+    "cut_off",
+    "finish",
+    "grant",
+    "let_go",
+    "settle_advice",
+    "started",
+    "take",
+    "uncut",
+]
 
 #: how many ended sessions the estimates remember
 HISTORY = 200
@@ -77,16 +90,42 @@ def let_go(state: BrokerState, session: Session, now: float) -> Session:
 
 
 def capped(state: BrokerState, session: Session, now: float) -> Session:
-    """The session with its lease cut where something else needs its shares."""
+    """The session with its lease cut where a reservation needs its shares, and whole again where none does any more."""
+    if session.lease_until is None:
+        return session
+    whole = uncut(session) if session.lease_cause == "reservation" else session
     end = first_end(state, session, now)
-    if end is None or session.lease_until is None:
-        return session
+    if end is None or whole.lease_until is None:
+        return whole
     end = max(end, now)
-    limit = min(end, session.lease_max_until or end)
-    if session.lease_until <= end and session.lease_max_until == limit:
+    limit = min(end, whole.lease_max_until or end)
+    if whole.lease_until <= end and whole.lease_max_until == limit:
+        return whole
+    cause = "reservation" if whole.lease_until > end or whole.lease_cause is None else whole.lease_cause
+    cut = replace(cut_off(whole, limit, cause), lease_until=min(whole.lease_until, end))
+    return session if cut == replace(session, warned_s=cut.warned_s) else cut
+
+
+def cut_off(session: Session, end: float, cause: str) -> Session:
+    """The session with a lease that ends then, whatever its owner does; what it was is kept."""
+    until = session.lease_until if session.lease_until is not None else end
+    before = session.lease_before or (until, session.lease_max_until or until)
+    return replace(session, lease_until=end, lease_max_until=end, lease_cause=cause, lease_before=before)
+
+
+def uncut(session: Session) -> Session:
+    """The session with its lease as it was before something else needed its shares; what was extended since stays."""
+    if session.lease_before is None or session.lease_until is None:
         return session
-    cause = "reservation" if session.lease_until > end or session.lease_cause is None else session.lease_cause
-    return replace(session, lease_until=min(session.lease_until, end), lease_max_until=limit, lease_cause=cause)
+    until, limit = session.lease_before
+    longer = replace(session, lease_until=max(until, session.lease_until), lease_max_until=limit)
+    return replace(longer, lease_cause=None, lease_before=None, warned_s=None)
+
+
+def cause_of_end(session: Session) -> str | None:
+    """What beside its owner's wish ends the lease when it ends: ``reservation``, ``quota``, or None."""
+    at_limit = (session.lease_until or 0.0) >= (session.lease_max_until or 0.0) - 1.0
+    return session.lease_cause if at_limit else None
 
 
 def grant(state: BrokerState, given: Grant, now: float) -> list[Command]:

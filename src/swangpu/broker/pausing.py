@@ -10,7 +10,18 @@ from ..domain.rows import replace
 from ..domain.sessions import EndReason, Pause, PausePhase, Reason, Session, SessionState
 from . import events as ev
 from .commands import Command, PauseWork, ResumeWork
-from .lifecycle import begin_end, busy_seconds, capped, let_go, notify, settle_advice, settle_pause, take, title_of
+from .lifecycle import (
+    begin_end,
+    busy_seconds,
+    capped,
+    let_go,
+    notify,
+    settle_advice,
+    settle_pause,
+    take,
+    title_of,
+    uncut,
+)
 from .queue import Grant
 from .state import BrokerState
 
@@ -70,6 +81,9 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
         session = replace(session, pause=replace(done, phase=PausePhase.SAVED, kept=True))
         state.put_session(session)
         return want(state, session, now) if phase is PausePhase.WANTED else []
+    if session.lease_cause == "quota":
+        # what was lent has gone back
+        session = uncut(session)
     state.put_session(replace(let_go(state, session, now), pause=replace(done, freed_at=now)))
     return []
 
@@ -135,6 +149,7 @@ def regrant(state: BrokerState, given: Grant, now: float) -> list[Command]:
     if pause is None:
         return []
     stood_s = max(0.0, now - pause.freed_at) if pause.freed_at is not None else 0.0
+    before = session.lease_before
     back = take(
         replace(
             session,
@@ -143,6 +158,7 @@ def regrant(state: BrokerState, given: Grant, now: float) -> list[Command]:
             pause=replace(pause, phase=PausePhase.RESTORING, sent_at=now, freed_at=None),
             lease_until=session.lease_until + stood_s if session.lease_until is not None else None,
             lease_max_until=session.lease_max_until + stood_s if session.lease_max_until is not None else None,
+            lease_before=(before[0] + stood_s, before[1] + stood_s) if before is not None else None,
         ),
         given.shares,
         now,

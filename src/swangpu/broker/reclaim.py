@@ -15,13 +15,13 @@ from . import pausing
 from .commands import Command
 from .deadline import gives_way_at
 from .exclusion import conflict
-from .lifecycle import begin_end, notify, settle_advice, title_of
+from .lifecycle import begin_end, cut_off, notify, settle_advice, title_of
 from .policy import Quota, Reclaim, ReclaimMode
 from .queue import Candidate, in_the_way, options_of, place
 from .quotas import borrowers, borrows, over
 from .state import BrokerState
 
-__all__ = ["idle_over", "make_room"]
+__all__ = ["idle_over", "make_room", "wanted_back"]
 
 
 @dataclass
@@ -226,9 +226,7 @@ def _call_back(state: BrokerState, waiting: Session, plan: _Plan, now: float) ->
     tied = waiting.pause.device_uuid if waiting.pause is not None else None
     out: list[Command] = []
     for option in options_of(state, waiting):
-        if borrows(state, waiting, option.flavor.name, option.fraction):
-            continue
-        if not any(q.matches(option.flavor.name) for q in _quotas(state, waiting.group)):
+        if not _is_own(state, waiting, option):
             continue
         missing = waiting.request.count
         for one in borrowers(state, option.flavor.name):
@@ -251,10 +249,28 @@ def _recall(state: BrokerState, session: Session, now: float) -> list[Command]:
     if session.lease_cause == "quota" or session.lease_until is None or session.lease_until <= ends:
         # it goes back by then in any case
         return []
-    state.put_session(replace(session, lease_until=ends, lease_max_until=ends, lease_cause="quota", warned_s=None))
+    state.put_session(replace(cut_off(session, ends, "quota"), warned_s=None))
     title, minutes = title_of(state, session), max(1, round(state.policy.quota_notice_s / 60))
     text = f"{title} was lent to your group and is wanted back: it goes back in {minutes} min."
     return [notify(session, "called_back", "warning", text, "release", title=title, minutes=minutes)]
+
+
+def wanted_back(state: BrokerState, session: Session) -> bool:
+    """Whether somebody waits for what is their group's own, and was lent to this session's."""
+    return any(
+        over(state, waiting, option.flavor.name, option.fraction) is None
+        and _is_own(state, waiting, option)
+        and any(one.id == session.id for one in borrowers(state, option.flavor.name))
+        for waiting in (state.sessions[i] for i in state.index.waiting)
+        if waiting.group != session.group
+        for option in options_of(state, waiting)
+    )
+
+
+def _is_own(state: BrokerState, waiting: Session, option: Candidate) -> bool:
+    """Whether what somebody waits for is their group's own: within what a quota names as that."""
+    named = any(q.matches(option.flavor.name) for q in _quotas(state, waiting.group))
+    return named and not borrows(state, waiting, option.flavor.name, option.fraction)
 
 
 def _quotas(state: BrokerState, name: str) -> tuple[Quota, ...]:

@@ -218,5 +218,7 @@ class Session:
     recoverable_s: float = 0.0
     #: the wait that was foreseen when it came, in seconds
     foreseen_s: float | None = None
-    #: what ends its lease earlier than its owner asked: ``reservation`` or ``quota``
+    #: why its lease can't be longer: ``reservation`` or ``quota``
     lease_cause: str | None = None
+    #: the end of its lease, and how far it could be extended, before that
+    lease_before: tuple[float, float] | None = None
