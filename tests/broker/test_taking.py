@@ -181,3 +181,30 @@ def test_what_was_called_back_and_paused_comes_back_with_its_own_lease() -> None
     assert desk[ada].state is SessionState.ACTIVE
     assert desk[ada].lease_until == pytest.approx(desk.now + left_s, abs=71)
     assert desk[ada].lease_cause is None
+
+
+# -- who waits for it ------------------------------------------------------------------------------
+
+
+def test_a_running_cell_goes_on_while_those_who_wait_could_not_have_its_gpu() -> None:
+    desk = Desk(Policy(user_quotas=(Quota("t4", 1.0, 0.0),)))
+    alice, bob = desk.get(user="alice", duration_s=600.0), desk.get(user="bob")
+    desk.work(alice)
+    assert desk[desk.get(user="bob")].state is SessionState.QUEUED, "bob has what he may have"
+    desk.pass_time(700)
+    assert desk[alice].state is SessionState.ACTIVE
+    assert desk[bob].state is SessionState.ACTIVE
+
+
+def test_a_cell_that_waits_for_another_gpu_takes_nobody_elses() -> None:
+    desk = Desk(ENFORCE)
+    alice, bob = desk.get(user="alice"), desk.get(user="bob", duration_s=1200.0)
+    idle(desk, alice)
+    desk.work(bob)
+    desk.pass_time(100)
+    carol = desk.get(user="carol")
+    desk.work(carol)
+    desk.send(ev.ActivityReported(alice, True))
+    assert desk[alice].state is SessionState.PAUSED, "she waits for what carol has"
+    desk.pass_time(1200)
+    assert desk[bob].state is SessionState.ACTIVE

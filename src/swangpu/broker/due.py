@@ -8,7 +8,7 @@ from . import pausing
 from .commands import Command, StartWork, StopWork
 from .deadline import HOLDING, lingers, will_warn
 from .lifecycle import begin_end, capped, cause_of_end, finish, notify, stop, title_of, uncut
-from .queue import in_the_way, options_of
+from .queue import can_use
 from .reclaim import idle_over, wanted_back
 from .reservations import next_edge
 from .state import BrokerState
@@ -65,8 +65,7 @@ def deadlines(state: BrokerState) -> float | None:
 
 def somebody_waits_for(state: BrokerState, session: Session) -> bool:
     """Whether somebody in the queue could use what this one holds."""
-    waiting = (state.sessions[i] for i in state.index.waiting)
-    return any(in_the_way(state, session, option) for one in waiting for option in options_of(state, one))
+    return any(can_use(state, state.sessions[i], session) for i in state.index.waiting)
 
 
 def _session_due(state: BrokerState, s: Session, now: float) -> list[Command]:

@@ -22,6 +22,7 @@ __all__ = [
     "Grant",
     "Round",
     "ahead_of",
+    "can_use",
     "candidates",
     "in_the_way",
     "options_of",
@@ -218,11 +219,11 @@ def undoable_in_the_way(state: BrokerState, now: float) -> list[Session]:
     if not keeping:
         return []
     out: dict[str, Session] = {}
-    for waiting in in_order(state, now):
-        for option in options_of(state, waiting):
-            if over(state, waiting, option.flavor.name, option.fraction) is not None:
+    for one in in_order(state, now):
+        for option in options_of(state, one):
+            if over(state, one, option.flavor.name, option.fraction) is not None:
                 continue
-            shares = place(state, waiting, option, now, ignoring=frozenset(keeping))
+            shares = place(state, one, option, now, ignoring=frozenset(keeping))
             if shares is None:
                 continue
             for share in shares:
@@ -232,6 +233,17 @@ def undoable_in_the_way(state: BrokerState, now: float) -> list[Session]:
                         out[session.id] = session
             break
     return sorted(out.values(), key=lambda s: s.number)
+
+
+def can_use(state: BrokerState, waiting: Session, holder: Session) -> bool:
+    """Whether somebody who waits could have what a session holds, or what is in its way."""
+    tied = waiting.pause.device_uuid if waiting.pause is not None else None
+    if tied is not None and not any(tied in (s.device_uuid, s.mig_uuid) for s in holder.shares):
+        return False
+    return any(
+        in_the_way(state, holder, option) and over(state, waiting, option.flavor.name, option.fraction) is None
+        for option in options_of(state, waiting)
+    )
 
 
 def ahead_of(state: BrokerState, session: Session) -> list[Session]:
