@@ -12,7 +12,7 @@ from ..broker.estimate import WaitEstimate, estimate_wait
 from ..broker.index import waits
 from ..broker.lifecycle import cause_of_end, title_of
 from ..broker.placement import free_shares
-from ..broker.queue import ahead_of, candidates, queued
+from ..broker.queue import ahead_of, candidates, everybody_waiting, options_of, tied_to
 from ..broker.reasons import waiting_reason
 from ..broker.state import BrokerState
 from ..domain.devices import Flavor, PoolInventory, Share
@@ -126,7 +126,8 @@ def session_view(state: BrokerState, session: Session, known: Known, *, for_owne
 def offers(state: BrokerState, request: Request, known: Known) -> list[wire.Offer]:
     """Where a request could be served, best first: free now, then the shortest wait, then the smallest share."""
     out = []
-    waiting = queued(state)
+    # Who can go on with one device only takes none of the others.
+    waiting = [s for s in everybody_waiting(state) if tied_to(s) is None]
     for option in candidates(state, request):
         inventory = state.pools[option.pool]
         if not inventory.available or option.total < request.count:
@@ -215,7 +216,7 @@ def flavor_view(state: BrokerState, inventory: PoolInventory, flavor: Flavor) ->
         busy=busy,
         held_idle=held_idle,
         taken=total - len(free) - busy - held_idle,
-        queued=sum(1 for s in queued(state) if _competes(state, s, inventory.pool, flavor.name)),
+        queued=sum(1 for s in everybody_waiting(state) if _competes(state, s, inventory.pool, flavor.name)),
         cost_per_hour=flavor.cost_per_hour,
         currency=flavor.currency,
     )
@@ -304,7 +305,7 @@ def _lost(session: Session, now: float) -> wire.ReasonView | None:
 
 
 def estimate(state: BrokerState, session: Session, ahead: list[Session], now: float) -> WaitEstimate | None:
-    return estimate_wait(state, session.request, sum(s.request.count for s in ahead), now)
+    return estimate_wait(state, session.request, sum(s.request.count for s in ahead), now, tied=tied_to(session))
 
 
 def _offer_estimate(
@@ -316,14 +317,14 @@ def _offer_estimate(
 
 
 def queue_length(state: BrokerState, session: Session) -> int:
-    mine = {(c.pool, c.flavor.name) for c in candidates(state, session.request)}
-    return sum(
-        1 for other in queued(state) if mine & {(c.pool, c.flavor.name) for c in candidates(state, other.request)}
-    )
+    """How many wait for some of the same shares, this one among them."""
+    mine = {(c.pool, c.flavor.name) for c in options_of(state, session)}
+    rows = [s for s in everybody_waiting(state) if s.id != session.id]
+    return 1 + sum(1 for s in rows if mine & {(c.pool, c.flavor.name) for c in options_of(state, s)})
 
 
 def _competes(state: BrokerState, session: Session, pool: str, flavor: str) -> bool:
-    return any((c.pool, c.flavor.name) == (pool, flavor) for c in candidates(state, session.request))
+    return any((c.pool, c.flavor.name) == (pool, flavor) for c in options_of(state, session))
 
 
 def _free(state: BrokerState, inventory: PoolInventory, flavor: Flavor) -> list[Share]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..domain.sessions import Request, Session, SessionState
+from ..domain.sessions import PausePhase, Request, Session, SessionState
 from .deadline import may_pause_at, may_release_at
 from .placement import choose, count_by_device, free_shares
 from .policy import ReclaimMode
-from .queue import ahead_of, candidates
+from .queue import ahead_of, candidates, is_on
 from .state import BrokerState
 
 __all__ = ["WaitEstimate", "estimate_wait", "foresee", "frees_at", "remember_wait"]
@@ -41,7 +41,9 @@ class WaitEstimate:
     basis: str
 
 
-def frees_at(state: BrokerState, request: Request, now: float, *, expecting: bool = False) -> list[float]:
+def frees_at(
+    state: BrokerState, request: Request, now: float, *, expecting: bool = False, tied: str | None = None
+) -> list[float]:
     """When what this request wants comes free, soonest first (Unix seconds): leases end, idle sessions give way.
 
     Parameters
@@ -49,14 +51,20 @@ def frees_at(state: BrokerState, request: Request, now: float, *, expecting: boo
     expecting : bool
         Also reckon with running cells to end: what has run for so long will run for as long again, as is so of whatever
         has a heavy tail.
+    tied : str, optional
+        Only what is on this device, or is this MIG device: a paused session has to come back there.
     """
     wanted = {(c.pool, c.flavor.name) for c in candidates(state, request)}
     out: list[float] = []
     for session in state.live():
         if (session.pool, session.flavor) not in wanted or not session.shares:
             continue
+        if tied is not None and not any(is_on(share, tied) for share in session.shares):
+            continue
         if session.state is SessionState.ENDING:
             end = now
+        elif session.pause is not None and session.pause.phase is PausePhase.SAVING:
+            end = now + PAUSING_S
         elif session.state is SessionState.READY:
             end = (session.claim_by or now) + session.request.duration_s
         else:
@@ -68,8 +76,10 @@ def frees_at(state: BrokerState, request: Request, now: float, *, expecting: boo
     return sorted(out)
 
 
-def estimate_wait(state: BrokerState, request: Request, ahead: int, now: float) -> WaitEstimate | None:
-    """Estimate for a request with ``ahead`` shares asked for before it.
+def estimate_wait(
+    state: BrokerState, request: Request, ahead: int, now: float, *, tied: str | None = None
+) -> WaitEstimate | None:
+    """Estimate for a request with ``ahead`` shares asked for before it; ``tied`` as in `frees_at`.
 
     Returns
     -------
@@ -77,9 +87,9 @@ def estimate_wait(state: BrokerState, request: Request, ahead: int, now: float) 
         None where there is nothing to go by: what is in the way is not ours, or the queue is longer than the leases
         that we know of and too few have waited lately.
     """
-    if ahead == 0 and _fits_now(state, request):
+    if ahead == 0 and tied is None and _fits_now(state, request):
         return WaitEstimate(0.0, 0.0, "free_now")
-    guess_s = _guess(state, request, ahead, now)
+    guess_s = _guess(state, request, ahead, now, tied)
     if guess_s is None:
         return None
     ratios = sorted(state.wait_ratios)
@@ -89,7 +99,7 @@ def estimate_wait(state: BrokerState, request: Request, ahead: int, now: float) 
         return WaitEstimate(
             p50_s, max(p50_s, base_s * ratios[min(len(ratios) - 1, (9 * len(ratios)) // 10)]), "history"
         )
-    ends = frees_at(state, request, now)
+    ends = frees_at(state, request, now, tied=tied)
     if len(ends) < ahead + request.count:
         return None
     if len(state.held_fractions) < MINIMUM_HISTORY:
@@ -117,9 +127,9 @@ def remember_wait(state: BrokerState, session: Session, now: float) -> None:
     state.wait_ratios = (*state.wait_ratios, ratio)[-WAITS:]
 
 
-def _guess(state: BrokerState, request: Request, ahead: int, now: float) -> float | None:
+def _guess(state: BrokerState, request: Request, ahead: int, now: float, tied: str | None = None) -> float | None:
     """When leases end; behind a queue that is longer than that, whole rounds of leases more."""
-    ends = frees_at(state, request, now, expecting=True)
+    ends = frees_at(state, request, now, expecting=True, tied=tied)
     if not ends:
         return None
     rounds, place = divmod(ahead + request.count - 1, len(ends))

@@ -15,7 +15,7 @@ from ..domain.sessions import Priority, Session, SessionKind
 from .policy import Policy
 from .state import Account, BrokerState
 
-__all__ = ["held_lately", "in_order", "priority_of", "settle"]
+__all__ = ["held_lately", "in_order", "priority_of", "settle", "waits_since"]
 
 #: a new request goes behind cells that wait for their GPU back, until it has itself waited so long, in seconds
 NEW_WAITS_S = 30.0
@@ -79,10 +79,13 @@ def _rank(policy: Policy, s: Session, now: float) -> tuple[int, bool]:
     return max(0, _RANK[priority_of(s)] - promoted), new
 
 
+def waits_since(s: Session) -> float:
+    """Since when somebody in the queue waits (Unix seconds): for a first share, or for one to go on with."""
+    return s.pause.wanted_at if s.pause is not None and s.pause.wanted_at is not None else s.created_at
+
+
 def _arrival(s: Session) -> tuple[float, int]:
-    if s.pause is not None and s.pause.wanted_at is not None:
-        return s.pause.wanted_at, s.number
-    return s.created_at, s.number
+    return waits_since(s), s.number
 
 
 @dataclass

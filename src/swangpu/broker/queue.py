@@ -24,10 +24,12 @@ __all__ = [
     "ahead_of",
     "can_use",
     "candidates",
+    "everybody_waiting",
     "in_the_way",
+    "is_on",
     "options_of",
     "place",
-    "queued",
+    "tied_to",
     "total_of",
     "undoable_in_the_way",
 ]
@@ -87,7 +89,7 @@ def _candidates(state: BrokerState, request: Request) -> list[Candidate]:
 def options_of(state: BrokerState, session: Session) -> list[Candidate]:
     """The ways to serve a session in the queue: one that has to come back to its device has that one only."""
     found = candidates(state, session.request)
-    if session.pause is None or session.pause.device_uuid is None:
+    if tied_to(session) is None:
         return found
     return [c for c in found if (c.pool, c.flavor.name) == (session.pool, session.flavor)]
 
@@ -97,9 +99,19 @@ def total_of(inventory: PoolInventory, flavor: str) -> int:
     return sum(1 for s in inventory.shares if s.flavor == flavor)
 
 
-def queued(state: BrokerState) -> list[Session]:
-    """Who waits for a first share, in the order in which they are served."""
-    return [s for s in in_order(state, state.now) if s.state is SessionState.QUEUED]
+def everybody_waiting(state: BrokerState) -> list[Session]:
+    """Who waits, for a first share or for one to go on with, in the order in which they are served."""
+    return in_order(state, state.now)
+
+
+def tied_to(session: Session) -> str | None:
+    """The device, or the MIG device, to which a paused session has to come back; None where any will do."""
+    return session.pause.device_uuid if session.pause is not None else None
+
+
+def is_on(share: Share, device_uuid: str) -> bool:
+    """Whether a share is on a device, or is that MIG device."""
+    return device_uuid in (share.device_uuid, share.mig_uuid)
 
 
 class Round:
@@ -182,8 +194,9 @@ def place(
     if state.policy.reservations:
         closed = closed | reserved_from(state, session, option.pool, now)
     free = free_shares(state, inventory, option.flavor.name, barred=closed, ignoring=ignoring)
-    if session.pause is not None and session.pause.device_uuid is not None:
-        free = [s for s in free if session.pause.device_uuid in (s.device_uuid, s.mig_uuid)]
+    tied = tied_to(session)
+    if tied is not None:
+        free = [s for s in free if is_on(s, tied)]
     if len(free) < session.request.count:
         return None
     on_device = free_by_device(state, inventory, ignoring)
@@ -237,8 +250,8 @@ def undoable_in_the_way(state: BrokerState, now: float) -> list[Session]:
 
 def can_use(state: BrokerState, waiting: Session, holder: Session) -> bool:
     """Whether somebody who waits could have what a session holds, or what is in its way."""
-    tied = waiting.pause.device_uuid if waiting.pause is not None else None
-    if tied is not None and not any(tied in (s.device_uuid, s.mig_uuid) for s in holder.shares):
+    tied = tied_to(waiting)
+    if tied is not None and not any(is_on(s, tied) for s in holder.shares):
         return False
     return any(
         in_the_way(state, holder, option) and over(state, waiting, option.flavor.name, option.fraction) is None
@@ -261,13 +274,13 @@ def ahead_of(state: BrokerState, session: Session) -> list[Session]:
 def _bar(state: BrokerState, session: Session, option: Candidate, now: float) -> frozenset[str] | None:
     """What is kept free for a session that waits; None while reservations leave it too little, whoever gives way."""
     index = state.index.pools[option.pool]
-    tied = session.pause.device_uuid if session.pause is not None else None
+    tied = tied_to(session)
     if tied is None and not state.policy.reservations:
         return index.excluded_by(option.flavor.name)
     closed = reserved_from(state, session, option.pool, now)
     wanted = [
         s
         for s in index.by_flavor.get(option.flavor.name, ())
-        if s.id not in closed and (tied is None or tied in (s.device_uuid, s.mig_uuid))
+        if s.id not in closed and (tied is None or is_on(s, tied))
     ]
     return excluded(index.on_device, wanted) if len(wanted) >= session.request.count else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..domain.sessions import PausePhase, Reason, Session
-from .estimate import frees_at
+from .estimate import PAUSING_S, frees_at
 from .fairness import held_lately, in_order
-from .queue import ahead_of, candidates, options_of
+from .queue import ahead_of, candidates, options_of, tied_to
 from .quotas import QuotaUse, over
 from .reservations import barred
 from .state import BrokerState
@@ -29,7 +29,8 @@ def waiting_reason(state: BrokerState, session: Session) -> Reason:
         return _over_quota(limit, title, place_in_queue)
     reserved = _reserved_for(state, session, now)
     length = len([s for s in in_order(state, now) if s.id != session.id and _meets(state, s, session)]) + 1
-    ends = frees_at(state, session.request, now)
+    tied = tied_to(session)
+    ends = frees_at(state, session.request, now, tied=tied)
     params: list[tuple[str, str | int | float | None]] = [
         ("position", place_in_queue),
         ("length", length),
@@ -62,11 +63,15 @@ def overdrawn(state: BrokerState, session: Session, now: float) -> bool:
 def _sentences(
     state: BrokerState, session: Session, position: int, length: int, title: str, ends: list[float], now: float
 ) -> list[str]:
-    if position > 1:
+    if tied_to(session) is not None:
+        out = ["Its own GPU is in use, and what was put aside can go on with no other."]
+    elif position > 1:
         out = [f"{_ordinal(position)} of {length} in the queue for {title}."]
     else:
         out = [f"All of {title} are in use; you are next."]
-    if ends and ends[0] > now:
+    if ends and ends[0] - now <= PAUSING_S:
+        out.append("One is about to come free.")
+    elif ends:
         out.append(f"The next lease there ends in {_minutes(ends[0] - now)}.")
     if overdrawn(state, session, now):
         out.append(

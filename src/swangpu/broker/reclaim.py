@@ -17,7 +17,7 @@ from .deadline import gives_way_at
 from .exclusion import conflict
 from .lifecycle import begin_end, cut_off, notify, settle_advice, title_of
 from .policy import Quota, Reclaim, ReclaimMode
-from .queue import Candidate, in_the_way, options_of, place
+from .queue import Candidate, in_the_way, is_on, options_of, place, tied_to
 from .quotas import borrowers, borrows, over
 from .state import BrokerState
 
@@ -127,7 +127,7 @@ def _served_by(state: BrokerState, waiting: Session, plan: _Plan, now: float) ->
     for option in options:
         if _take(state, waiting, option, plan, ignoring, now):
             return True
-    tied = waiting.pause.device_uuid if waiting.pause is not None else None
+    tied = tied_to(waiting)
     for option in options:
         own = not borrows(state, waiting, option.flavor.name, option.fraction)
         lent = {s.id for s in borrowers(state, option.flavor.name)} if own and state.policy.groups else set()
@@ -223,7 +223,7 @@ def _call_back(state: BrokerState, waiting: Session, plan: _Plan, now: float) ->
     """
     if not state.policy.groups:
         return []
-    tied = waiting.pause.device_uuid if waiting.pause is not None else None
+    tied = tied_to(waiting)
     out: list[Command] = []
     for option in options_of(state, waiting):
         if not _is_own(state, waiting, option):
@@ -234,7 +234,7 @@ def _call_back(state: BrokerState, waiting: Session, plan: _Plan, now: float) ->
                 break
             if one.state is not SessionState.ACTIVE or one.group == waiting.group or one.id in plan.called:
                 continue
-            if tied is not None and not any(tied in (s.device_uuid, s.mig_uuid) for s in one.shares):
+            if tied is not None and not any(is_on(s, tied) for s in one.shares):
                 continue
             plan.called.add(one.id)
             missing -= len(one.shares)

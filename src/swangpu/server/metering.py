@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from .._version import __version__
+from ..broker.fairness import waits_since
 from ..broker.placement import free_shares
-from ..broker.queue import candidates, queued
+from ..broker.queue import candidates, everybody_waiting
 from ..broker.state import BrokerState
 from ..domain.sessions import EndReason, Session, SessionState
 from ..runtime import Runtime
@@ -170,8 +171,8 @@ def flavor_counts(
 
 def _waiting(state: BrokerState, row: Callable[[str, str], tuple[str, str]]) -> Counter[tuple[str, str]]:
     """By row, the sessions that wait and that it could serve; each is counted once in a row."""
-    alike = Counter(_key(s) for s in queued(state))
-    requests = {_key(s): s.request for s in queued(state)}
+    alike = Counter(_key(s) for s in everybody_waiting(state))
+    requests = {_key(s): s.request for s in everybody_waiting(state)}
     out: Counter[tuple[str, str]] = Counter()
     for key, number in alike.items():
         for where in {row(c.pool, c.flavor.name) for c in candidates(state, requests[key])}:
@@ -210,7 +211,7 @@ class SiteMeter:
         state, runtime, now = self._runtime.broker.state.copy(), self._runtime, self._runtime.now()
         sessions = Counter({s.value: 0 for s in SessionState if s is not SessionState.ENDED})
         sessions.update(s.state.value for s in state.live())
-        waiting = queued(state)
+        waiting = everybody_waiting(state)
         pools = {
             name: PoolCounts(inventory.available, runtime.pool_as_of(name))
             for name, inventory in sorted(state.pools.items())[:MAX_POOLS]
@@ -222,7 +223,7 @@ class SiteMeter:
                 sessions=dict(sessions),
                 ended=dict(self._tally.ended),
                 queue_length=len(waiting),
-                oldest_wait_s=max(0.0, now - min(s.created_at for s in waiting)) if waiting else None,
+                oldest_wait_s=max(0.0, now - min(waits_since(s) for s in waiting)) if waiting else None,
                 waits=self._tally.waits,
                 pools=pools,
                 flavors=self._flavors(state),
