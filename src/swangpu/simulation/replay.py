@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..domain.records import DemandRecord, UsageRecord
 from ..domain.rows import replace
+from .site import DEVICE_BYTES
 from .workload import GB, HOUR_S, Cell, Visit
 
 __all__ = ["visits_from"]
@@ -48,8 +49,8 @@ def visits_from(
     found: list[tuple[float, Visit]] = []
     for one in usage:
         cells = _cells(one, (activity or {}).get(one.session_id))
-        memory = one.memory_bytes or MEMORY_BYTES
-        used = int(memory * used_part) if (one.busy_s or 0.0) > 0 else 0
+        memory = _memory(one.memory_bytes // max(1, one.count))
+        used = int(memory * used_part) if one.busy_s is None or one.busy_s > 0 else 0
         closes = one.end_reason == "released"
         visit = Visit(
             one.session_id, 0.0, one.user, one.project or "", memory, used, cells, closes, patience_s, METHODS
@@ -59,7 +60,7 @@ def visits_from(
         if row.outcome not in ("given_up", "refused", "unclaimed"):
             continue
         asked = row.at - (row.waited_s or 0.0)
-        memory = row.memory_bytes or MEMORY_BYTES
+        memory = _memory(row.memory_bytes)
         name = row.session_id or f"refused-{number}"
         used = int(memory * used_part)
         visit = Visit(name, 0.0, row.user, row.project or "", memory, used, WANTED, True, patience_s, METHODS)
@@ -69,6 +70,11 @@ def visits_from(
     found.sort(key=lambda pair: (pair[0], pair[1].id))
     midnight = found[0][0] // 86400 * 86400
     return tuple(replace(visit, at=at - midnight) for at, visit in found)
+
+
+def _memory(memory_bytes: int | None) -> int:
+    """What is asked for in the simulation: the devices there have so much, and a visit takes one share."""
+    return min(memory_bytes or MEMORY_BYTES, DEVICE_BYTES)
 
 
 def _cells(one: UsageRecord, activity: Iterable[tuple[float, bool]] | None) -> tuple[Cell, ...]:
@@ -85,7 +91,10 @@ def _cells(one: UsageRecord, activity: Iterable[tuple[float, bool]] | None) -> t
         out.append(Cell(max(0.0, running - free_from), one.ended_at - running))
     if out:
         return tuple(out)
-    busy_s = one.busy_s or 0.0
+    if one.busy_s is None:
+        # a command computes as long as it runs
+        return (Cell(0.0, max(0.05, one.ended_at - one.started_at)),)
+    busy_s = one.busy_s
     count = max(1, round(busy_s / CELL_S))
     lasted_s = max(busy_s, one.ended_at - one.started_at)
     gap_s = (lasted_s - busy_s) / count
