@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from broker.desk import Desk
-from swangpu.api.views import Known, session_view
+from swangpu.api.views import Known, flavor_view, session_view
+from swangpu.broker import commands as cmd
 from swangpu.broker import events as ev
 from swangpu.broker.policy import Group, Policy, Quota, Reclaim, ReclaimMode, Reservation
 from swangpu.domain.sessions import SessionKind, SessionState
@@ -31,6 +32,23 @@ def test_a_command_computes_as_long_as_it_runs() -> None:
     assert [desk[job].state for job in jobs] == [SessionState.ACTIVE] * 2
     assert desk.notices == [], "nobody says that it was idle"
     assert [desk[job].recoverable_s for job in jobs] == [0.0, 0.0]
+
+
+def test_a_command_is_counted_as_busy() -> None:
+    desk = Desk()
+    desk.get(user="alice", kind=SessionKind.JOB)
+    state = desk.broker.state
+    pool = state.pools["local"]
+    seen = flavor_view(state, pool, next(f for f in pool.flavors if f.name == "t4"))
+    assert (seen.busy, seen.held_idle) == (1, 0)
+
+
+def test_nobody_knows_how_long_a_command_computed() -> None:
+    desk = Desk()
+    job = desk.get(user="alice", kind=SessionKind.JOB)
+    said = desk.broker.handle(ev.Released(job, undoable=False), desk.now + 100.0)
+    said += desk.broker.handle(ev.WorkStopped(job), desk.now + 100.0)
+    assert [c.record.busy_s for c in said if isinstance(c, cmd.RecordUsage)] == [None]
 
 
 def test_a_command_is_not_counted_as_idle_where_a_policy_only_advises() -> None:

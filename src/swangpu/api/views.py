@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .. import wire
-from ..broker.deadline import is_idle
+from ..broker.deadline import computes, is_idle
 from ..broker.estimate import WaitEstimate, estimate_wait
 from ..broker.index import waits
 from ..broker.lifecycle import cause_of_end, title_of
@@ -202,7 +202,7 @@ def flavor_view(state: BrokerState, inventory: PoolInventory, flavor: Flavor) ->
         holder = state.sessions.get(holder_id) if holder_id else None
         if share.id in free or holder is None:
             continue
-        if holder.busy:
+        if computes(holder):
             busy += 1
         else:
             held_idle += 1

@@ -7,6 +7,7 @@ from .policy import Policy
 
 __all__ = [
     "HOLDING",
+    "computes",
     "deadline_of",
     "gives_way_at",
     "is_idle",
@@ -64,6 +65,11 @@ def _while_holding(policy: Policy, s: Session, now: float) -> list[float]:
 def is_idle(s: Session) -> bool:
     """Whether it is known that nobody computes on it: a command, or a cluster, works as long as it runs."""
     return s.idle_since is not None and s.request.kind is SessionKind.KERNEL
+
+
+def computes(s: Session) -> bool:
+    """Whether a cell, or a command, runs on what it holds now."""
+    return s.busy or (s.state is SessionState.ACTIVE and s.request.kind is not SessionKind.KERNEL)
 
 
 def may_pause_at(policy: Policy, s: Session) -> float | None:

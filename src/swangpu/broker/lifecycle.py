@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..domain.devices import Share
 from ..domain.records import DemandRecord, UsageRecord
 from ..domain.rows import replace
-from ..domain.sessions import EndReason, Reason, Session, SessionState
+from ..domain.sessions import EndReason, Reason, Session, SessionKind, SessionState
 from .commands import AttachKernel, Command, Level, Notify, RecordDemand, RecordUsage, StartWork, StopWork
 from .estimate import remember_wait
 from .fairness import settle
@@ -305,7 +305,8 @@ def _usage(state: BrokerState, session: Session, shares: tuple[Share, ...], why:
         started_at=session.started_at if session.started_at is not None else claimed_at,
         ended_at=now,
         held_s=session.held_s,
-        busy_s=busy_seconds(session, now),
+        # of a command nobody counts how long it computed
+        busy_s=busy_seconds(session, now) if session.request.kind is SessionKind.KERNEL else None,
         end_reason=why.value,
         simulated=bool(inventory and inventory.simulated),
         pauses=session.pauses,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from .._version import __version__
+from ..broker.deadline import computes
 from ..broker.fairness import waits_since
 from ..broker.placement import free_shares
 from ..broker.queue import candidates, everybody_waiting
@@ -107,7 +108,7 @@ class Tally:
         self._looked_at = at_s
         self._add_up(max(0.0, at_s - since) if since is not None else 0.0)
         self._holdings = [
-            _Holding(self.user(s.user), self.flavor(s.pool or "", s.flavor or ""), len(s.shares), s.busy)
+            _Holding(self.user(s.user), self.flavor(s.pool or "", s.flavor or ""), len(s.shares), computes(s))
             for s in known
             if s.shares
         ]
@@ -162,7 +163,7 @@ def flavor_counts(
                 holder = state.sessions.get(state.holder(share) or "")
                 use = "free" if share.id in free else "taken"
                 if holder is not None and share.id not in free:
-                    use = "busy" if holder.busy else "held_idle"
+                    use = "busy" if computes(holder) else "held_idle"
                 uses[row(inventory.pool, share.flavor)][use] += 1
     for where, number in _waiting(state, row).items():
         uses.setdefault(where, Counter())["queued"] += number
