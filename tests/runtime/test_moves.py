@@ -156,3 +156,16 @@ def test_a_session_found_anew_works_as_long_as_one_of_its_kernels_does() -> None
         assert site.runtime.session(session.id).busy
 
     run(test)
+
+
+def test_a_session_whose_owner_wants_it_back_still_waits_after_a_restart() -> None:
+    async def test(site: Site) -> None:
+        await on_gpu(site, "gan")
+        session = await paused(site, await on_gpu(site, "fit"))
+        other = await site.runtime.request("bob", WHOLE)
+        await site.runtime.claim(other.id)
+        await site.runtime.handle(ev.Resumed(session.id))
+        await site.crash_and_restart()
+        assert phase(site, session) is PausePhase.WANTED
+
+    run(test)

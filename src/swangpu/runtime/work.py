@@ -164,7 +164,9 @@ class Work:
                     await self.kernels.gate(kernel.kernel_id, True, "Getting your GPU back …")
         others = [k for k in self.kernels.kernels() if k.session_id == found.id and k.kernel_id != kernel.kernel_id]
         busy = any(k.execution_state == "busy" for k in (kernel, *others))
-        await self._report_once(ev.ActivityReported(found.id, busy))
+        if busy or pause is None:
+            # that no cell waits at the gate of a paused one is no news: its owner may want it back
+            await self._report_once(ev.ActivityReported(found.id, busy))
 
     # -- one session's commands, in order ---------------------------------------------------------
 
