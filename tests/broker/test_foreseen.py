@@ -6,7 +6,7 @@ from broker.desk import Desk
 from swangpu.api.explaining import explanation
 from swangpu.api.views import Known, flavor_view, offers, session_view
 from swangpu.broker import events as ev
-from swangpu.broker.policy import Policy, Reclaim, ReclaimMode
+from swangpu.broker.policy import Group, Policy, Quota, Reclaim, ReclaimMode
 from swangpu.domain.sessions import PausePhase, Request, SessionState
 from swangpu.wire import SessionView
 
@@ -81,3 +81,16 @@ def test_what_is_being_put_aside_comes_free_in_a_moment() -> None:
     assert "lease" not in seen.reason.text
     offer = next(o for o in offers(desk.broker.state, Request(flavor="t4"), Known(desk.now)) if o.flavor == "t4")
     assert offer.free == 0
+
+
+def test_who_would_borrow_is_told_of_those_whose_own_it_is() -> None:
+    groups = (
+        Group("atlas", members=("ann",), quotas=(Quota("t4", 1.0),)),
+        Group("cms", members=("cem",), quotas=(Quota("t4", 1.0),)),
+    )
+    desk = Desk(Policy(groups=groups))
+    for user in ("ann", "dora"):
+        desk.get(user=user)
+    borrows, own = desk.get(user="ann"), desk.get(user="cem")
+    assert view(desk, own).queue_position == 1
+    assert view(desk, borrows).queue_position == 2

@@ -99,9 +99,16 @@ def total_of(inventory: PoolInventory, flavor: str) -> int:
     return sum(1 for s in inventory.shares if s.flavor == flavor)
 
 
-def everybody_waiting(state: BrokerState) -> list[Session]:
-    """Who waits, for a first share or for one to go on with, in the order in which they are served."""
-    return in_order(state, state.now)
+def everybody_waiting(state: BrokerState, now: float | None = None) -> list[Session]:
+    """Who waits, for a first share or for one to go on with, in the order in which they are served.
+
+    Those whose own it is, then those who borrow.
+    """
+    rows = in_order(state, state.now if now is None else now)
+    if len(rows) < 2 or not any(group.quotas for group in state.policy.groups):
+        return rows
+    lent = {s.id for s in rows if all(borrows(state, s, c.flavor.name, c.fraction) for c in options_of(state, s))}
+    return [s for s in rows if s.id not in lent] + [s for s in rows if s.id in lent]
 
 
 def tied_to(session: Session) -> str | None:
@@ -139,11 +146,7 @@ class Round:
 
     def order(self) -> list[Session]:
         """Those whose own it is, then those who borrow."""
-        rows = in_order(self._state, self._now)
-        if not any(group.quotas for group in self._state.policy.groups):
-            return rows
-        lent = {s.id for s in rows if all(self._borrows(s, c) for c in options_of(self._state, s))}
-        return [s for s in rows if s.id not in lent] + [s for s in rows if s.id in lent]
+        return everybody_waiting(self._state, self._now)
 
     def serve(self, session: Session) -> Grant | None:
         """What a session can have now; without that, what it waits for is barred for those who come after it."""
@@ -164,9 +167,6 @@ class Round:
         if waits:
             self.unserved.append(session)
         return None
-
-    def _borrows(self, session: Session, option: Candidate) -> bool:
-        return borrows(self._state, session, option.flavor.name, option.fraction)
 
 
 def place(
@@ -232,7 +232,7 @@ def undoable_in_the_way(state: BrokerState, now: float) -> list[Session]:
     if not keeping:
         return []
     out: dict[str, Session] = {}
-    for one in in_order(state, now):
+    for one in everybody_waiting(state, now):
         for option in options_of(state, one):
             if over(state, one, option.flavor.name, option.fraction) is not None:
                 continue
@@ -263,7 +263,7 @@ def ahead_of(state: BrokerState, session: Session) -> list[Session]:
     """The sessions that are served before this one and want some of the same shares."""
     mine = {(c.pool, c.flavor.name) for c in options_of(state, session)}
     out = []
-    for other in in_order(state, state.now):
+    for other in everybody_waiting(state):
         if other.id == session.id:
             break
         if mine & {(c.pool, c.flavor.name) for c in options_of(state, other)}:
