@@ -55,6 +55,7 @@ def test_a_reservation_has_times_with_their_offset() -> None:
         ("user_quotas", {"t4": "many"}, "t4"),
         ("user_quotas", {"t4": True}, "t4"),
         ("user_quotas", {"t4": float("nan")}, "t4"),
+        ("user_quotas", {"t4": 10**400}, "t4"),
         ("groups", {"atlas": 3}, "atlas"),
         ("groups", {"atlas": {"weight": 0}}, "atlas.weight"),
         ("groups", {"atlas": {"members": "alice"}}, "atlas.members"),
@@ -63,6 +64,7 @@ def test_a_reservation_has_times_with_their_offset() -> None:
         ("reservations", [{"start": 2, "end": 1, "flavor": "t4"}], "[0].end"),
         ("reservations", [{"start": "soon", "end": 1, "flavor": "t4"}], "[0].start"),
         ("reservations", [{"start": 1, "end": 2, "flavor": "t4", "count": 0}], "[0].count"),
+        ("reservations", [{"start": "0001-01-01T00:00+14:00", "end": 2, "flavor": "t4"}], "[0].start"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_place(trait: str, value: Any, named: str) -> None:

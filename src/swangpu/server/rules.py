@@ -118,9 +118,12 @@ def _known(trait: str, where: str, value: Mapping[str, Any], names: set[str]) ->
 
 
 def _number(trait: str, where: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise _wrong(trait, where, "must be a number, at least 0")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise _wrong(trait, where, "is too large a number") from None
 
 
 def _names(trait: str, where: str, value: Any) -> tuple[str, ...]:
@@ -130,11 +133,11 @@ def _names(trait: str, where: str, value: Any) -> tuple[str, ...]:
 
 
 def _time(trait: str, where: str, value: Any) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
     try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
         return datetime.fromisoformat(str(value)).astimezone().timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _wrong(trait, where, "must be a time such as 2026-12-01T09:00+01:00") from None
 
 
