@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from ..domain.devices import Flavor, PoolInventory, Share
+from ..domain.devices import Flavor, Share
 from ..domain.sessions import Request, Session, SessionState
 from .exclusion import conflict
 from .fairness import in_order
@@ -30,7 +30,6 @@ __all__ = [
     "options_of",
     "place",
     "tied_to",
-    "total_of",
     "undoable_in_the_way",
 ]
 
@@ -92,11 +91,6 @@ def options_of(state: BrokerState, session: Session) -> list[Candidate]:
     if tied_to(session) is None:
         return found
     return [c for c in found if (c.pool, c.flavor.name) == (session.pool, session.flavor)]
-
-
-def total_of(inventory: PoolInventory, flavor: str) -> int:
-    """How many shares of a flavor exist and could be held together at best."""
-    return sum(1 for s in inventory.shares if s.flavor == flavor)
 
 
 def everybody_waiting(state: BrokerState, now: float | None = None) -> list[Session]:

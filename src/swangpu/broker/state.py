@@ -134,10 +134,6 @@ class BrokerState:
             self.now, self.next_number, self.held_fractions, self.policy, wait_ratios=self.wait_ratios, **rows
         )
 
-    def forget_changes(self) -> None:
-        """For who keeps no journal."""
-        self._touched.clear()
-
     def apply(self, changes: Changes) -> None:
         """Bring a loaded state forward by one journal entry, without deciding anything again."""
         self._index = None

@@ -63,7 +63,6 @@ class Outcome:
     cpu_s: float = 0.0
     ends: dict[str, int] = field(default_factory=dict)
     longest_wait_s: float = 0.0
-    foreseen: list[tuple[float, float | None, float | None, str]] = field(default_factory=list)
 
     def figures(self) -> dict[str, float | int | str]:
         """In numbers that can be put side by side."""
