@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from broker.desk import Desk
+from broker.fleet import inventory
 from swangpu.api.views import Known, flavor_view, session_view
 from swangpu.broker import commands as cmd
 from swangpu.broker import events as ev
@@ -226,3 +227,18 @@ def test_a_cell_that_waits_for_another_gpu_takes_nobody_elses() -> None:
     assert desk[alice].state is SessionState.PAUSED, "she waits for what carol has"
     desk.pass_time(1200)
     assert desk[bob].state is SessionState.ACTIVE
+
+
+def test_a_reservation_whose_device_is_lost_gets_another_one_in_time() -> None:
+    desk = Desk()
+    reserved(desk, count=1, in_s=3600.0)
+    alice = desk.get(user="alice", duration_s=7200.0)
+    until = desk[alice].lease_until
+    assert desk[alice].lease_cause is None, "there is another one"
+    there = inventory(desk.now)
+    others = tuple(s for s in there.shares if s.device_uuid == desk[alice].shares[0].device_uuid)
+    desk.send(ev.InventoryReported(replace(there, shares=others)))
+    assert desk[alice].lease_until == desk.now + 3600.0
+    desk.pass_time(60)
+    desk.send(ev.InventoryReported(inventory(desk.now)))
+    assert desk[alice].lease_until == until, "it is back"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..domain.devices import PoolInventory
 from ..domain.rows import replace
 from .commands import Command
-from .lifecycle import notify, title_of
+from .deadline import HOLDING
+from .lifecycle import capped, notify, title_of
 from .state import BrokerState
 
 __all__ = ["reported"]
@@ -20,7 +21,18 @@ def reported(state: BrokerState, new: PoolInventory, now: float) -> list[Command
         # What a pool that does not answer has is what it had: its sessions still hold it.
         new = replace(new, shares=before.shares, flavors=before.flavors, lost=tuple(s.id for s in before.shares))
     state.put("pools", new.pool, new)
+    if state.policy.reservations:
+        _see_to_reservations(state, new.pool, now)
     return _lost_or_back(state, new, now)
+
+
+def _see_to_reservations(state: BrokerState, pool: str, now: float) -> None:
+    """Of other shares others are set aside; who is on them is not thrown out for an event that has begun."""
+    for session in list(state.live()):
+        if session.pool == pool and session.state in HOLDING and session.shares:
+            cut = capped(state, session, now)
+            if cut is not session and cut.lease_until is not None and cut.lease_until > now:
+                state.put_session(cut)
 
 
 def _lost_or_back(state: BrokerState, inventory: PoolInventory, now: float) -> list[Command]:
