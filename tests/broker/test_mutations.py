@@ -6,7 +6,7 @@ import pytest
 
 from broker.machine import run
 from swangpu.broker import broker as broker_module
-from swangpu.broker import due, exclusion, lifecycle, pausing, placement, queue, reclaim
+from swangpu.broker import due, exclusion, lifecycle, pausing, placement, pools, queue, reclaim
 from swangpu.broker import index as index_module
 from swangpu.domain.rows import replace
 
@@ -56,7 +56,7 @@ def _break_quota(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _break_reservation(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease goes on into a reservation."""
-    for module in (broker_module, lifecycle, pausing):
+    for module in (broker_module, due, lifecycle, pausing, pools):
         monkeypatch.setattr(module, "capped", lambda state, session, now: session)
 
 
