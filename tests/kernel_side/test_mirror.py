@@ -362,6 +362,19 @@ def test_numpy_arrays_keep_their_memory() -> None:
     assert after["b"].shape == (2, 1000)
 
 
+def test_numpys_generators_go_on_where_they_were() -> None:
+    pytest.importorskip("numpy")
+    begin = "import numpy as np\nrng, old = np.random.default_rng(3), np.random.RandomState(3)\nheld = [rng, old]"
+    sides, truth = Sides(begin), Sides(begin)
+    rng, old = sides.notebook["rng"], sides.notebook["old"]
+    draw = "drawn = [rng.random(), held[0].spawn(1)[0].random(), old.rand(), held[1].randint(1000)]"
+    for run in (sides.cell, sides.cell, sides.local, sides.cell):
+        run(draw)
+        truth.local(draw)
+        assert sides.notebook["drawn"] == truth.notebook["drawn"]
+    assert sides.notebook["held"] == [rng, old], "and are who they were"
+
+
 def test_a_large_array_is_hashed_in_pieces_and_every_byte_counts() -> None:
     numpy = pytest.importorskip("numpy")
     sides = Sides("import numpy as np\na = np.zeros(9_000_000)")

@@ -250,7 +250,7 @@ def become(thing: Any, twin: Any) -> bool:
     if type(thing) is not type(twin):
         return False
     try:
-        return any(way(thing, twin) for way in (_numbers, _items, _attributes))
+        return any(way(thing, twin) for way in (_numbers, _random, _items, _attributes))
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
         return False
 
@@ -275,6 +275,16 @@ def _numbers(thing: Any, twin: Any) -> bool:
         thing[:] = twin
         return True
     return False
+
+
+def _random(thing: Any, twin: Any) -> bool:
+    """What numpy draws from: a generator holds it where Python can't exchange it, and would go on with the old one."""
+    names = (("bit_generator", "BitGenerator"), ("bit_generator", "SeedSequence"), ("mtrand", "RandomState"))
+    found: list[Any] = [getattr(sys.modules.get(f"numpy.random.{module}"), name, None) for module, name in names]
+    if not any(kind is not None and isinstance(thing, kind) for kind in found):
+        return False
+    thing.__setstate__(twin.__reduce__()[2])
+    return True
 
 
 def _items(thing: Any, twin: Any) -> bool:
