@@ -358,6 +358,17 @@ def test_a_warm_companion_has_what_the_notebook_has_now_and_no_more(kernel: Kern
         os.kill(int(kernel.value("there")), 0)
 
 
+def test_what_was_not_to_come_back_is_not_there_in_the_next_cell_either(kernel: Kernel) -> None:
+    kernel.run("data, deep, model = [1, 2], {'in': [1]}, 0; opened = [1]")
+    kernel.run("%%gpu 10GB --warm 60s -o model\ndata.append(3); deep['in'].append(2); model = sum(data)")
+    assert kernel.value("data, deep, model") == "([1, 2], {'in': [1]}, 6)"
+    ran = kernel.run("%%gpu 10GB --warm 60s\nprint(data, deep)\nopened.append(open('kept', 'w'))")
+    assert ran.text == "[1, 2] {'in': [1]}\n"
+    assert any("opened" in text for text in ran.shown)
+    assert kernel.run("%%gpu 10GB --warm 60s\ndata.append(7); print(opened)").text == "[1]\n"
+    assert kernel.value("data, deep, opened, _log.count('held')") == "([1, 2, 7], {'in': [1]}, [1], 1)"
+
+
 def test_a_cell_that_is_refused_leaves_a_warm_companion_as_it_is(kernel: Kernel) -> None:
     kernel.run("data = [[1], [2]]; lines = (n for n in [1])")
     kernel.run("%%gpu 10GB --warm 60s\nsame = data[0]")

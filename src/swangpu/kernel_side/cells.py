@@ -201,7 +201,7 @@ class Cells:
         deletes = found.deletes & set(self._shell.user_ns) - set(command.inputs or ())
         profiled = command.profile or self._profiler.every_cell
         outputs = None if command.outputs is None else list(command.outputs)
-        return Order(code, name, count, sorted(deletes), outputs, profiled, self._sources())
+        return Order(code, name, count, sorted(deletes), outputs, profiled, command.warm_s > 0, self._sources())
 
     def _sources(self) -> dict[str, tuple[int, str]]:
         """The notebook's cells by the names of their code: a traceback shows lines of functions defined there."""

@@ -49,6 +49,8 @@ class Order:
         Names that it deletes without reading them.
     outputs : list of str or None
         What is to come back; None for all that it sets or changes.
+    warm : bool
+        Another cell may follow there.
     sources : mapping of str to tuple of int and str
         Numbers and texts of the notebook's cells, by the names of their code.
     """
@@ -59,6 +61,7 @@ class Order:
     deletes: list[str]
     outputs: list[str] | None = None
     profile: bool = False
+    warm: bool = False
     sources: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
@@ -164,6 +167,7 @@ class Companion:
         new = {name: source for name, source in order.sources.items() if self._told.get(name) != source[0]}
         self._told.update((name, count) for name, (count, _) in new.items())
         head.update(count=order.count, deletes=order.deletes, outputs=order.outputs, profile=order.profile, sources=new)
+        head["warm"] = order.warm
         with _Stops(self) as stops:
             self._stops = stops
             try:

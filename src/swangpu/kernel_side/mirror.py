@@ -68,13 +68,21 @@ class Mirror:
         self.objects: dict[int, Any] = {}
         self.numbers: dict[int, int] = {}
         self.seen: dict[int, Any] = {}
+        #: what is something else on the other side than here, and has not gone since
+        self.differing: set[int] = set()
         #: what the other side is still to be told of
         self.forgotten: list[int] = []
         self.following = 0
 
     # -- sending ----------------------------------------------------------------------------------
 
-    def pack(self, roots: dict[str, Any], also: Mapping[str, Any] | None = None, follow: bool = True) -> Parcel:
+    def pack(
+        self,
+        roots: dict[str, Any],
+        also: Mapping[str, Any] | None = None,
+        follow: bool = True,
+        apart: Mapping[str, Any] | None = None,
+    ) -> Parcel:
         """Make a parcel of variables, and of what has changed in them.
 
         Parameters
@@ -85,6 +93,9 @@ class Mirror:
             Variables that are looked through for changes besides.
         follow : bool
             Whether the notebook's side also sends variables that functions in it use.
+        apart : mapping of str to object, optional
+            Variables of which is only told that they have changed here: the other side does not get that, and sends its
+            own the next time.
         """
         left: dict[str, str] = {}
         stale: dict[int, str] = {}
@@ -93,7 +104,7 @@ class Mirror:
             self.forgotten += self._forget()
         while True:
             chosen = {name: thing for name, thing in {**first, **roots}.items() if name not in left}
-            packing = Packing(self, chosen, also or {}, left, stale)
+            packing = Packing(self, chosen, also or {}, left, stale, apart or {})
             packing.follow = follow and self.leads
             try:
                 with quiet():
@@ -114,6 +125,8 @@ class Mirror:
         kind = content.kind_of(type(thing))
         if kind == "fixed":
             return False
+        if number in self.differing:
+            return True
         if kind in ("own", "whole"):
             return not isinstance(before, packer.Hash) or before.digest != packer.Hash.of(self, thing).digest
         return not isinstance(before, content.Shallow) or not content.same(kind, thing, before)
@@ -150,6 +163,7 @@ class Mirror:
         for number, thing in things.items():
             self.numbers.setdefault(id(thing), number)
         self.seen.update(seen)
+        self.differing.difference_update(seen)
         self.following = following
 
     def _forget(self) -> list[int]:
@@ -168,6 +182,7 @@ class Mirror:
             if thing is not None and self.numbers.get(id(thing)) == number:
                 del self.numbers[id(thing)]
             self.seen.pop(number, None)
+            self.differing.discard(number)
 
     # -- receiving --------------------------------------------------------------------------------
 
@@ -207,6 +222,7 @@ class Mirror:
     ) -> dict[str, Any]:
         self.drop(head["forgotten"])
         replaced: dict[int, tuple[Any, Any]] = {}
+        differs = list(head["differs"])
         origins = {key: origin for form, key, origin in head["order"] if form in CHANGES}
         changed = [(form, number, new) for form, number, new in found if form in CHANGES]
         for form, number, new in sorted(changed, key=lambda one: CHANGES.index(one[0])):
@@ -215,6 +231,7 @@ class Mirror:
                 taken = self._take(form, thing, new)
             except Exception:  # a person's class may raise here what it likes
                 lost[origins[number]] = f"a {type(thing).__name__} could not take over what it is there"
+                differs.append(number)
                 continue
             if not taken:
                 replaced[id(thing)] = (thing, new)
@@ -234,6 +251,7 @@ class Mirror:
             self._replace(replaced)
         seen = self.look({**fresh, **{number: self.objects[number] for _, number, _ in changed}})
         self.agree({number: self.objects[number] for number in fresh}, seen, first + len(memo))
+        self.differing.update(number for number in differs if number in self.objects)
         return values
 
     @staticmethod

@@ -79,12 +79,17 @@ class Packing:
         also: Mapping[str, Any],
         left: dict[str, str],
         stale: dict[int, str],
+        apart: Mapping[str, Any],
     ) -> None:
         self._mirror = mirror
         self._roots = roots
         self._also = also
         self._left = left
         self._stale = stale
+        self._apart = apart
+        #: what has changed here and does not go
+        self._differs: list[int] = []
+        self._sends = True
         self._stream = io.BytesIO()
         self._buffers: list[Any] = []
         self._order: list[list[Any]] = []
@@ -112,12 +117,22 @@ class Packing:
             names = sorted(n for n in self._needs if n not in done and reading.is_theirs(n))
             names = [name for name in names if name in self._mirror.namespace] if self.follow else []
             if not names:
+                self._look_apart()
                 return self._parcel(forgotten)
             if self._pickler.makes:
                 raise Again(names)
             for name in names:
                 done.add(name)
                 self._dump_root(name, self._mirror.namespace[name])
+
+    def _look_apart(self) -> None:
+        self._sends = False
+        for name, thing in self._apart.items():
+            self._name = name
+            self._visit(thing)
+        while self._work:
+            thing, self._name = self._work.popleft()
+            self._go_through(thing)
 
     def close(self) -> None:
         """Let go of all that was packed: the pickler and we hold each other."""
@@ -163,7 +178,8 @@ class Packing:
         if kind is list or kind is dict:
             # of these there may be millions, and nothing is below most of them
             seen = self._mirror.seen.get(number)
-            if seen is not None and not seen.below and content.same(content.kind_of(kind), thing, seen):
+            same = seen is not None and not seen.below and content.same(content.kind_of(kind), thing, seen)
+            if same and number not in self._mirror.differing:
                 return
         self._work.append((thing, self._name))
 
@@ -179,11 +195,13 @@ class Packing:
             changed = any(one is not None and self._has_changed(one) for one in known)
         if not changed:
             return
-        if id(thing) not in self._stale:
+        if self._sends and id(thing) not in self._stale:
             self._dump_changed(kind, number, thing)
         elif mirror.leads:
             # a cell must not run on what was
             raise Failed(self._name, self._stale[id(thing)])
+        else:
+            self._differs.append(number)
 
     def _dump_changed(self, kind: str, number: int, thing: Any) -> None:
         if kind == "whole":
@@ -233,6 +251,7 @@ class Packing:
             mirror.agree(fresh, seen, following)
 
         head = {"order": self._order, "first": first, "skipped": skipped, "forgotten": forgotten}
+        head["differs"] = self._differs
         return Parcel(head, self._stream.getvalue(), self._buffers, dict(self._left), agree)
 
 

@@ -158,7 +158,7 @@ class Worker:
             self._channel.send({"op": "taken"})
             told = self._execute(order)
             value = told.pop("value")
-            self._answer(order["outputs"], before, {} if value is None else {LAST: value}, told)
+            self._answer(order, before, {} if value is None else {LAST: value}, told)
 
     def _read(self, head: Json, parts: list[Any]) -> Json:
         arrival = self._mirror.unpack(head, parts)
@@ -206,9 +206,9 @@ class Worker:
             "peaks": [[one.name, one.cell_bytes, one.run_bytes, one.exact] for one in peaks.end()] if peaks else [],
         }
 
-    def _answer(self, outputs: list[str] | None, before: Json, last: Json, told: Json) -> None:
+    def _answer(self, order: Json, before: Json, last: Json, told: Json) -> None:
         """Send what the cell has set and changed, until the notebook could read it."""
-        now, lost = self._theirs(), {}
+        outputs, now, lost = order["outputs"], self._theirs(), {}
         if outputs is None:
             roots = {n: v for n, v in now.items() if n not in before or before[n] is not v} | last
             deleted, also = [name for name in before if name not in now], before
@@ -217,7 +217,8 @@ class Worker:
             deleted, also = [name for name in outputs if name in before and name not in now], {}
             lost = {name: "the cell did not set it" for name in outputs if name not in roots and name not in deleted}
         while True:
-            parcel = self._mirror.pack(roots, also)
+            # what does not come back must not be what the next cell is given
+            parcel = self._mirror.pack(roots, also, apart=before if order["warm"] else {})
             left = {**lost, **{name: why for name, why in parcel.left.items() if name != LAST}}
             self._channel.send(
                 {"op": "done", "parcel": parcel.head, "deleted": deleted, "left": left, **told}, parcel.parts
