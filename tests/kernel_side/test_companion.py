@@ -316,6 +316,12 @@ def test_a_person_can_choose_what_goes_and_what_comes(kernel: Kernel) -> None:
     ran = kernel.run("%%gpu 10GB -i a -o r\na.append(9)")
     assert any("r" in text and "did not set it" in text for text in ran.shown)
     assert kernel.value("a") == "[1, 1]"
+    ran = kernel.run("%%gpu 10GB -o a\nif False:\n    del a")
+    assert any("a" in text and "did not set it" in text for text in ran.shown)
+    assert kernel.value("a") == "[1, 1]", "a cell that may delete it has not"
+    kernel.run("b = 1")
+    kernel.run("%%gpu 10GB -o b\ndel b")
+    assert kernel.value("'b' in dir()") == "False"
     assert "no variable `nosuch`" in kernel.run("%%gpu 10GB -i nosuch\n1").error
     ran = kernel.run("%%gpu 10GB\nprint(eval('hid' + 'den'))")
     assert ran.error.startswith("NameError")

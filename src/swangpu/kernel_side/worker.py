@@ -27,6 +27,8 @@ __all__ = ["Worker"]
 Json = dict[str, Any]
 
 _INLINE = "module://matplotlib_inline.backend_inline"
+#: stands for a variable that a cell only deletes: it is not sent for that
+_UNREAD = object()
 
 
 class Refused(RuntimeError):
@@ -177,7 +179,7 @@ class Worker:
             del namespace[name]
         namespace.update(values)
         for name in deletes:
-            namespace.setdefault(name, None)
+            namespace.setdefault(name, _UNREAD)
         return self._theirs()
 
     def _execute(self, order: Json) -> Json:
@@ -213,7 +215,7 @@ class Worker:
             roots = {n: v for n, v in now.items() if n not in before or before[n] is not v} | last
             deleted, also = [name for name in before if name not in now], before
         else:
-            roots = {name: now[name] for name in outputs if name in now}
+            roots = {name: now[name] for name in outputs if name in now and now[name] is not _UNREAD}
             deleted, also = [name for name in outputs if name in before and name not in now], {}
             lost = {name: "the cell did not set it" for name in outputs if name not in roots and name not in deleted}
         while True:
