@@ -451,6 +451,29 @@ def alive(pid: int) -> bool:
         )
 
 
+def test_files_beside_the_notebook_do_not_stand_for_pythons_own(tmp_path: Path) -> None:
+    for name in ("queue", "select", "json"):
+        (tmp_path / f"{name}.py").write_text("mine = True")
+    (tmp_path / "ours.py").write_text("mine = True")
+    kernel = Kernel(tmp_path)
+    try:
+        ran = kernel.run("%%gpu 10GB\nimport ours, queue\nprint(ours.mine, hasattr(queue, 'mine'))")
+        assert (ran.error, ran.text) == ("", "True False\n")
+    finally:
+        kernel.close()
+
+
+def test_a_companion_that_has_no_memory_for_what_comes_ends_the_cell(kernel: Kernel) -> None:
+    kernel.run(
+        "%%gpu 10GB --warm 60s\nimport resource\nnow = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (now + 40_000_000, resource.RLIM_INFINITY))"
+    )
+    kernel.run("from array import array\nbig = array('d', bytes(200_000_000))")
+    assert "was killed" in kernel.run("%%gpu 10GB\nlen(big)").error
+    assert kernel.value("len(big), _log[-1]") == "(25000000, 'released')"
+    kernel.run("del big")
+
+
 def test_nothing_of_the_talk_can_be_seen_from_outside(kernel: Kernel) -> None:
     kernel.run("secret = 'hush'")
     ran = kernel.run(

@@ -34,7 +34,9 @@ FLUSH_CHARS = 8192
 def start_code(name: str) -> str:
     """A program for another interpreter: a function of this module, with a file descriptor as its argument."""
     return (
-        f"import sys; sys.path.insert(0, {_SITE!r}); from swangpu_kernel import beside; beside.{name}(int(sys.argv[1]))"
+        # without the working directory: a file of the person's may have a name of the standard library's
+        f"import sys; sys.path[:] = [{_SITE!r}, *filter(None, sys.path)]; "
+        f"from swangpu_kernel import beside; beside.{name}(int(sys.argv[1]))"
     )
 
 
@@ -70,11 +72,13 @@ def main(descriptor: int) -> None:
     inbox: queue.SimpleQueue[tuple[Json, list[bytearray]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(channel, inbox), daemon=True).start()
     begin, _ = inbox.get()
-    sys.path[:] = begin["path"]
+    sys.path[:] = filter(None, begin["path"])
     sys.argv = [""]
     from .worker import Worker
 
     worker = Worker(channel, inbox, begin)
+    # as in the notebook, whose own parts were there before, too
+    sys.path[:] = begin["path"]
     with contextlib.suppress(Closed):
         worker.run()
     os._exit(0)
@@ -84,8 +88,9 @@ def _listen(channel: Channel, inbox: Any) -> None:
     try:
         while True:
             inbox.put(channel.receive())
-    except Closed:
-        # at once, with all that the cell has started: it computes for nobody, and the share is somebody else's soon
+    finally:
+        # at once, with all that the cell has started: it computes for nobody, and the share is somebody else's soon.
+        # Whatever it was: who hears nothing any more must not be waited for
         if os.getpgrp() == os.getpid():
             os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(0)
