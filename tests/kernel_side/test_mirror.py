@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swangpu.kernel_side import reading
+from swangpu.kernel_side import packer, reading
 from swangpu.kernel_side.mirror import Mirror, Unreadable
 from swangpu.kernel_side.packing import Parcel
 
@@ -266,6 +266,27 @@ def test_what_nobody_holds_any_more_is_forgotten_on_both_sides() -> None:
     sides.cell("x0")
     assert len(sides.ours.objects) <= many - 100
     assert set(sides.theirs.objects) == set(sides.ours.objects)
+
+
+def test_a_stop_while_something_is_made_ready_leaves_both_sides_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = Sides("from array import array\nsmall = [1]; gone = [2]")
+    sides.cell("small, gone")
+    sides.local("first, second = array('d', bytes(800)), array('d', bytes(800)); del gone")
+    look = packer.Hash.of
+
+    def stopped(known: Any, thing: Any) -> Any:
+        if thing is sides.notebook["second"]:
+            raise KeyboardInterrupt
+        return look(known, thing)
+
+    monkeypatch.setattr(packer.Hash, "of", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sides.cell("small, first, second")
+    monkeypatch.undo()
+    sides.cell("small.append(len(first)); first[0] = 5.0; third = second")
+    assert (sides.notebook["small"], sides.notebook["first"][0]) == ([1, 100], 5.0)
+    assert sides.notebook["third"] is sides.notebook["second"]
+    assert sides.theirs.objects.keys() == sides.ours.objects.keys(), "what is gone is gone on both sides"
 
 
 def test_functions_bring_along_what_they_use_and_see_new_values() -> None:

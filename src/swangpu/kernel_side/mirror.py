@@ -101,7 +101,7 @@ class Mirror:
         stale: dict[int, str] = {}
         first: dict[str, Any] = {}
         if self.leads:
-            self.forgotten += self._forget()
+            self._forget()
         while True:
             chosen = {name: thing for name, thing in {**first, **roots}.items() if name not in left}
             packing = Packing(self, chosen, also or {}, left, stale, apart or {})
@@ -144,9 +144,12 @@ class Mirror:
         if hashed:
             new = {id(thing): number for number, thing in things.items() if id(thing) not in self.numbers}
             self.numbers.update(new)
-            found.update((number, packer.Hash.of(self, things[number])) for number in hashed)
-            for identity in new:
-                del self.numbers[identity]
+            try:
+                found.update((number, packer.Hash.of(self, things[number])) for number in hashed)
+            finally:
+                # a Stop too must not leave numbers here that the other side has not agreed to
+                for identity in new:
+                    del self.numbers[identity]
         return found
 
     def below(self, number: int) -> Iterable[Any]:
@@ -166,15 +169,12 @@ class Mirror:
         self.differing.difference_update(seen)
         self.following = following
 
-    def _forget(self) -> list[int]:
+    def _forget(self) -> None:
         """Leave out what nobody but us holds any more."""
-        gone: list[int] = []
-        while True:
-            lonely = _lonely(self.objects)
-            if not lonely:
-                return gone
+        while lonely := _lonely(self.objects):
+            # told before it is done: a Stop in between must not leave it there for good
+            self.forgotten += lonely
             self.drop(lonely)
-            gone += lonely
 
     def drop(self, numbers: Iterable[int]) -> None:
         for number in numbers:
