@@ -273,6 +273,15 @@ def test_a_companion_that_is_killed_takes_nothing_of_the_notebook_with_it(kernel
     assert kernel.value("data") == "[1]"
 
 
+def test_what_a_killed_companion_has_started_ends_too(kernel: Kernel) -> None:
+    ran = kernel.run(
+        "%%gpu 10GB\nimport os, subprocess, time\nprint(subprocess.Popen(['sleep', '60']).pid, flush=True)\n"
+        "time.sleep(0.2)\nos.kill(os.getpid(), 9)"
+    )
+    assert "was killed" in ran.error
+    eventually(lambda: not alive(int(ran.text)))
+
+
 def test_what_cannot_be_sent_is_named_before_a_gpu_is_asked_for(kernel: Kernel) -> None:
     kernel.run("lines = (n for n in [1]); log = open('log', 'w'); good = 1\ndef use():\n    return log")
     for cell, words in (

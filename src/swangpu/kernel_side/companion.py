@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FrameType
@@ -26,6 +27,8 @@ Json = dict[str, Any]
 
 #: who presses Stop so often means it: the companion is then killed
 STOPS = 3
+#: how long a process that says nothing any more may take to end, in seconds
+END_S = 5.0
 
 
 class Lost(Exception):
@@ -152,7 +155,7 @@ class Companion:
             raise self._lost() from None
 
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self._process.returncode is None and not _has_ended(self._process)
 
     def run(self, order: Order, parcel: Parcel, relay: Relay) -> Outcome:
         """Run a cell. All that it has changed is here when this returns, and nothing of it when this raises.
@@ -232,10 +235,12 @@ class Companion:
         self._process.wait()
 
     def _lost(self, stopped: bool = False) -> Lost:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5.0)
-        code = self._process.returncode
+        until = time.monotonic() + END_S
+        while self.alive() and time.monotonic() < until:
+            time.sleep(0.01)
+        alive = self.alive()
         self.end()
+        code = None if alive else self._process.returncode
         safe = "The notebook's variables are as they were before the cell."
         if stopped:
             return Lost(f"The process beside the GPU did not stop, so it was ended. {safe}", "Run the cell again.")
@@ -289,6 +294,16 @@ class _Stops:
     def _send(self, number: int) -> None:
         if self._companion.alive() and (self._pid is not None or number == signal.SIGKILL):
             os.kill(self._companion.pid, number)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has, without waiting for it where that can be: what it has started is found by its number."""
+    if not hasattr(os, "waitid"):
+        return process.poll() is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return process.poll() is not None
 
 
 def _cwd() -> str:
