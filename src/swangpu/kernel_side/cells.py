@@ -122,15 +122,17 @@ class Cells:
 
     def _ready(self, command: Command, found: reading.Reading) -> tuple[Companion, hold.Holding | None, Parcel]:
         """A companion, with its share if it is warm, and what it is to get."""
-        warm = self._take_warm(command)
-        companion = self._start() if warm is None else warm.companion
+        warm: _Warm | None = None
+        companion: Companion | None = None
         try:
+            warm = self._take_warm(command)
+            companion = self._start() if warm is None else warm.companion
             return companion, None if warm is None else warm.holding, self._pack(companion, command, found)
         except BaseException as error:
-            if warm is None:
-                companion.end()
-            else:
+            if warm is not None:
                 self._keep(warm)
+            elif companion is not None:
+                companion.end()
             if isinstance(error, KeyboardInterrupt):
                 raise CellNotRun("Stopped; the cell did not run.") from None
             raise
@@ -248,8 +250,10 @@ class Cells:
         if warm_s > 0:
             self._keep(_Warm(companion, holding, time.monotonic() + warm_s))
             return render.note(f"Ran on {name}; it is kept for {words.duration(warm_s)} more.")
-        companion.end()
-        holding.release()
+        try:
+            companion.end()
+        finally:
+            holding.release()
         return render.note(f"Ran on {name}, held for {held}.")
 
     def _keep(self, warm: _Warm) -> None:
@@ -262,7 +266,11 @@ class Cells:
             warm, self._warm = self._warm, None
         if warm is None:
             return None
-        session = warm.session()
+        try:
+            session = warm.session()
+        except BaseException:
+            self._keep(warm)
+            raise
         enough = (session.get("memory_bytes") or 0) >= (command.memory_bytes or 0)
         same = command.flavor in (None, session.get("flavor")) and command.pool in (None, session.get("pool"))
         if session["state"] == "active" and enough and same and warm.companion.alive():
@@ -335,8 +343,10 @@ class _Warm:
         return done or self.session()["state"] not in ("active", "unknown")
 
     def end(self) -> None:
-        self.companion.end()
-        self.holding.release()
+        try:
+            self.companion.end()
+        finally:
+            self.holding.release()
 
 
 def _missing_name(error: Json) -> str:

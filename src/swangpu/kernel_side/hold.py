@@ -211,8 +211,13 @@ class Holding:
         self._environment.restore()
         if guard is None:
             return
-        with contextlib.suppress(ApiError):
-            self._api.release(self.session["id"], undo=False)
-            guard.dismiss()
-            return
-        guard.abandon()
+        given_back = False
+        try:
+            with contextlib.suppress(ApiError):
+                self._api.release(self.session["id"], undo=False)
+                guard.dismiss()
+                given_back = True
+        finally:
+            # also when this is stopped: the traceback would keep us, and with us the share, for a long time
+            if not given_back:
+                guard.abandon()
