@@ -35,6 +35,7 @@ def of(cell: str, known: tuple[str, ...] = ()) -> Reading:
         ("def f(a, b=c, *d, e: g = h, **k):\n    return a + b + j + m\nf", "c g h j m"),
         ("def f():\n    f()", ""),
         ("class A(B, metaclass=M):\n    z = w\n    def f(self):\n        return q + self.z\nA", "B M w q"),
+        ("class A:\n    lr = lr\n    n = 1\n    m = n", "lr"),
         ("@deco\nasync def f():\n    await g()", "deco g"),
         ("lambda a, *b, c=d: a + b + c + e", "d e"),
         ("[a + k for a in s if a > t]", "k s t"),

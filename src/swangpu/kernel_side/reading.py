@@ -95,11 +95,12 @@ def globals_of(code: types.CodeType) -> set[str]:
     found: set[str] = set()
     own: set[str] = set()
     for instruction in dis.get_instructions(code):
-        if instruction.opname in _LOADS:
-            found.add(str(instruction.argval))
+        name = str(instruction.argval)
+        # in the body of a class, `x = x` reads the global one first
+        if instruction.opname in _LOADS and name not in own:
+            found.add(name)
         elif instruction.opname == "STORE_NAME":
-            own.add(str(instruction.argval))
-    found -= own
+            own.add(name)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             found |= globals_of(constant)
