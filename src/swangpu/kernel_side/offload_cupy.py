@@ -126,8 +126,11 @@ class Cupy(Framework):
 
     def _one(self, pointers: list[Any], what: str) -> Piece | Stay:
         memory = pointers[0].mem
-        # beside the pointers only this function, the count itself, and maybe the list of all objects refer to it
-        others = sys.getrefcount(memory) - len(pointers) - 2 - gc.is_tracked(memory)
+        # what a name of this function and the count itself refer to: less in newer versions of Python
+        alone = object()
+        own = sys.getrefcount(alone)
+        # beside these only the pointers, and maybe the list of all objects
+        others = sys.getrefcount(memory) - len(pointers) - own - gc.is_tracked(memory)
         if type(memory).__name__ not in OWN:
             why = FOREIGN
         elif others > 0:
