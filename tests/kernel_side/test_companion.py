@@ -273,6 +273,18 @@ def test_a_companion_that_is_killed_takes_nothing_of_the_notebook_with_it(kernel
     assert kernel.value("data") == "[1]"
 
 
+@pytest.mark.parametrize(
+    ("cell", "word"),
+    [("1 / len(big[:0])", "ZeroDivision"), ("import os; big; os._exit(3)", "CellLost"), ("big, no", "CellNotRun")],
+)
+def test_an_error_does_not_keep_what_the_notebook_deletes(kernel: Kernel, cell: str, word: str) -> None:
+    kernel.run("import gc, weakref\nfrom array import array\nbig = array('d', bytes(800_000)); ref = weakref.ref(big)")
+    kernel.run("no = (n for n in [1])")
+    assert kernel.run(f"%%gpu 10GB\n{cell}").error.startswith(word)
+    kernel.run("del big; gc.collect()")
+    assert kernel.value("ref() is None") == "True"
+
+
 def test_what_a_killed_companion_has_started_ends_too(kernel: Kernel) -> None:
     ran = kernel.run(
         "%%gpu 10GB\nimport os, subprocess, time\nprint(subprocess.Popen(['sleep', '60']).pid, flush=True)\n"

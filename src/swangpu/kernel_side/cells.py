@@ -10,6 +10,7 @@ import contextlib
 import linecache
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,15 @@ class Cells:
         Exception
             What the cell raised, by its name.
         """
+        try:
+            outcome = self._run_beside(api, command, line, cell)
+        except BaseException as error:
+            _let_go(error)
+            raise
+        if outcome.error is not None:
+            raise _raised(outcome.error)
+
+    def _run_beside(self, api: Api, command: Command, line: str, cell: str) -> Outcome:
         namespace: Json = self._shell.user_ns
         try:
             found = reading.read(self._shell.transform_cell(cell), namespace)
@@ -117,8 +127,7 @@ class Cells:
                 companion.end()
             else:
                 show(self._end(companion, holding, command.warm_s if kept else 0.0))
-        if outcome.error is not None:
-            raise _raised(outcome.error)
+        return outcome
 
     def _ready(self, command: Command, found: reading.Reading) -> tuple[Companion, hold.Holding | None, Parcel]:
         """A companion, with its share if it is warm, and what it is to get."""
@@ -347,6 +356,13 @@ class _Warm:
             self.companion.end()
         finally:
             self.holding.release()
+
+
+def _let_go(error: BaseException | None) -> None:
+    """The notebook keeps the last error: not with it all that was packed, and objects that the person has deleted."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def _missing_name(error: Json) -> str:
