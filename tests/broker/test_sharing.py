@@ -432,6 +432,32 @@ def test_a_kernel_that_does_not_survive_is_told_and_its_share_goes_on() -> None:
     assert carol.state is SessionState.READY
 
 
+def test_a_kernel_that_goes_on_after_it_was_touched_is_told_of() -> None:
+    desk = Desk(ENFORCE)
+    alice, before = saving(desk)
+    desk.send(ev.PauseFailed(alice, "checkpoint_failed", "It could not be saved.", doubtful=True))
+    assert desk[alice].state is SessionState.ACTIVE
+    assert desk[alice].shares == before.shares
+    (told,) = [n for n in desk.notices if n.code == "not_paused"]
+    assert told.user == "alice"
+    assert told.text.endswith("could not be paused: It could not be saved.")
+
+
+def test_a_cell_that_is_interrupted_before_it_is_tried_again_is_not_brought_back() -> None:
+    desk = Desk(ENFORCE)
+    alice, _bob = two_held(desk)
+    desk.pass_time(100)
+    carol = desk.get(user="carol")
+    desk.send(ev.Released(carol, undoable=False))
+    desk.pauses = False
+    desk.send(ev.ActivityReported(alice, True))
+    desk.send(ev.ResumeFailed(alice, "not_restored", "It does not fit."))
+    desk.send(ev.ActivityReported(alice, False))
+    desk.pass_time(100)
+    assert desk[alice].state is SessionState.PAUSED
+    assert desk[alice].shares == ()
+
+
 def test_a_cell_that_comes_while_it_is_put_aside_is_not_forgotten() -> None:
     desk = Desk(ENFORCE)
     alice, _ = saving(desk)
@@ -469,10 +495,12 @@ def test_bringing_back_is_tried_again_and_then_given_up() -> None:
     desk.send(ev.Released(carol, undoable=False))
     desk.pauses = False
     desk.send(ev.ActivityReported(alice, True))
-    for _ in range(3):
+    for wait_s in (2, 30, 0):
         assert desk[alice].pause is not None
         assert desk[alice].pause.phase is PausePhase.RESTORING
         desk.send(ev.ResumeFailed(alice, "not_restored", "It does not fit."))
+        assert desk[alice].shares == (), "others can have it meanwhile"
+        desk.pass_time(wait_s)
     assert desk[alice].end_reason is EndReason.FAILED
     assert ("alice", "not_restored") in [(n.user, n.code) for n in desk.notices]
 

@@ -54,6 +54,8 @@ def _while_holding(policy: Policy, s: Session, now: float) -> list[float]:
             times.append((s.pause.sent_at or 0.0) + policy.move_retry_s)
         elif not s.shares:
             times.append(s.pause.since + policy.keep_paused_s)
+        if s.pause.again_at is not None:
+            times.append(s.pause.again_at)
         return times
     if s.idle_ends_at is not None:
         times.append(s.idle_ends_at)

@@ -124,6 +124,8 @@ def _holding_due(state: BrokerState, s: Session, now: float) -> list[Command]:
         elif not s.shares and s.pause.since + policy.keep_paused_s <= now:
             reason = Reason("paused_too_long", "It was paused for as long as that is possible here.")
             return begin_end(state, s, EndReason.EXPIRED, now, reason=reason)
+        if s.pause.again_at is not None and s.pause.again_at <= now:
+            return pausing.want(state, s, now)
     if s.idle_ends_at is not None and s.idle_ends_at <= now:
         return idle_over(state, s, somebody_waits_for(state, s), now)
     if s.lease_until is None or not s.shares:

@@ -138,11 +138,15 @@ class PauseSaved(SessionEvent):
 
 @dataclass(frozen=True)
 class PauseFailed(SessionEvent):
-    """It could not be put aside and goes on as before; ``lost``: its kernel did not survive the attempt."""
+    """It could not be put aside and goes on as before; ``lost``: its kernel did not survive the attempt.
+
+    ``doubtful``: its kernel was touched and goes on, and nobody promises that all in it works as before.
+    """
 
     code: str
     text: str
     lost: bool = False
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)

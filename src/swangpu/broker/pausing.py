@@ -38,8 +38,10 @@ __all__ = [
     "want_no_more",
 ]
 
-#: so often it is tried to bring a session back before it is given up
+#: so often it is tried to bring a session back before it is given up, and so long after each failure, in seconds: who
+#: has just left the device may take a moment to be gone from it
 ATTEMPTS = 3
+AGAIN_S = (2.0, 30.0)
 #: a cell had begun that was not heard of yet; it is in less than this, in seconds
 BUSY_RETRY_S = 1.0
 
@@ -105,7 +107,7 @@ def failed(state: BrokerState, session: Session, event: ev.PauseFailed, now: flo
         # the cell that waited, or was why it could not be put aside, runs now
         active = replace(active, busy=True, busy_from=now, idle_since=None)
     state.put_session(active)
-    if pause.why != "owner":
+    if pause.why != "owner" and not event.doubtful:
         return []
     title = title_of(state, session)
     return [notify(session, "not_paused", "warning", f"{title} could not be paused: {event.text}", title=title)]
@@ -123,6 +125,7 @@ def want(state: BrokerState, session: Session, now: float) -> list[Command]:
     if pause.phase is not PausePhase.SAVED:
         return []
     wanted_at = pause.wanted_at if pause.wanted_at is not None else now
+    pause = replace(pause, again_at=None)
     if session.shares:
         pause = replace(pause, phase=PausePhase.RESTORING, wanted_at=wanted_at, sent_at=now)
         state.put_session(replace(session, pause=pause))
@@ -139,7 +142,7 @@ def want_no_more(state: BrokerState, session: Session, now: float) -> list[Comma
     if pause.phase is PausePhase.WANTED:
         pause = replace(pause, phase=PausePhase.SAVED)
     if pause.phase in (PausePhase.SAVING, PausePhase.SAVED):
-        state.put_session(replace(session, pause=replace(pause, wanted_at=None)))
+        state.put_session(replace(session, pause=replace(pause, wanted_at=None, again_at=None)))
     return []
 
 
@@ -182,7 +185,7 @@ def resumed(state: BrokerState, session: Session, event: ev.ResumeDone, now: flo
 
 
 def resumed_not(state: BrokerState, session: Session, event: ev.ResumeFailed, now: float) -> list[Command]:
-    """It could not be brought back: tried again elsewhere or later, and given up in the end.
+    """It could not be brought back: tried again later, and given up in the end.
 
     One that has kept its shares has something on them still: they are nobody else's before it has ended.
     """
@@ -200,7 +203,8 @@ def resumed_not(state: BrokerState, session: Session, event: ev.ResumeFailed, no
     if pause.kept:
         state.put_session(replace(session, pause=replace(pause, sent_at=now)))
         return []
-    again = replace(pause, phase=PausePhase.WANTED, sent_at=None, freed_at=now)
+    again_at = now + AGAIN_S[min(pause.attempts - 1, len(AGAIN_S) - 1)]
+    again = replace(pause, phase=PausePhase.SAVED, again_at=again_at, sent_at=None, freed_at=now)
     state.put_session(replace(let_go(state, session, now), pause=again))
     return []
 

@@ -135,6 +135,8 @@ class Pause:
         How often bringing it back has failed.
     kept : bool
         Its shares stay its own all the time: what it has on them could not be moved, or was not to be.
+    again_at : float or None
+        When that is tried again.
     """
 
     phase: PausePhase
@@ -148,6 +150,7 @@ class Pause:
     freed_at: float | None = None
     attempts: int = 0
     kept: bool = False
+    again_at: float | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ DETACH_TIMEOUT_S = {Carry.ALL: 90.0, Carry.NONE: 30.0}
 DONE_HERE = (cmd.StartWork, cmd.StopWork, cmd.AttachKernel, cmd.PauseWork, cmd.ResumeWork)
 #: first and longest pause before a report that could not be made durable is made again
 REPORT_RETRY_S = (0.2, 5.0)
+NOT_SAVED = "What it has on the device could not be moved."
 
 
 class Work:
@@ -298,7 +299,8 @@ class Work:
             try:
                 outcome: ev.Event = await self._put_aside(session, kernel_ids, methods, must_free=pause.why != "owner")
             except SwanGpuError as error:
-                outcome = ev.PauseFailed(session.id, error.code, error.detail)
+                lost, doubtful = bool(error.params.get("lost")), bool(error.params.get("doubtful"))
+                outcome = ev.PauseFailed(session.id, error.code, error.detail, lost=lost, doubtful=doubtful)
             except Exception:
                 log.exception("Session %s could not be put aside", session.id)
                 outcome = ev.PauseFailed(session.id, "pause_failed", "It could not be paused.")
@@ -316,7 +318,9 @@ class Work:
                 done.append(await self.kernels.suspend(kernel_id, methods))
         frees = bool(done) and all(one.frees for one in done)
         if must_free and not frees:
-            return ev.PauseFailed(session.id, "not_saved", "What it has on the device could not be moved.")
+            why = next((one for one in done if not one.frees and one.code), None)
+            code, text = (why.code, why.text) if why is not None else ("not_saved", NOT_SAVED)
+            return ev.PauseFailed(session.id, code, text)
         return ev.PauseSaved(
             session.id,
             "+".join(dict.fromkeys(one.method for one in done)) or "gate",
@@ -349,14 +353,15 @@ class Work:
                         busy = await self.kernels.resume(kernel_id) or busy
                         back += 1
         except SwanGpuError as error:
-            failed = ev.ResumeFailed(session.id, error.code, error.detail)
+            lost = bool(error.params.get("lost"))
+            failed = ev.ResumeFailed(session.id, error.code, error.detail, lost=lost)
         except Exception:
             log.exception("Session %s could not be brought back", session.id)
             failed = ev.ResumeFailed(session.id, "resume_failed", "It could not be brought back.")
         else:
             await self.report(ev.ResumeDone(session.id, busy))
             return
-        if back:
+        if back and not failed.lost:
             # One that is back computes on the shares: they stay its own, and the rest is commanded again.
             log.warning("Only a part of session %s is back: %s", session.id, failed.text)
             return
