@@ -151,11 +151,15 @@ class Suspension:
         How much of it.
     same_device : bool
         Whether it can go on only on the device that it was on.
+    code, text : str
+        Why it was not put aside, where a way to do it was tried.
     """
 
     method: str
     saved_bytes: int = 0
     same_device: bool = True
+    code: str = ""
+    text: str = ""
 
     @property
     def frees(self) -> bool:
@@ -209,7 +213,8 @@ class KernelHost(Protocol):
         Raises
         ------
         Conflict
-            A cell runs, or the kernel has no gate; it goes on as before.
+            A cell runs, or the kernel has no gate; it goes on as before. With the parameter ``doubtful`` it goes on
+            after it was touched, with ``lost`` it does not.
         """
         ...
 
@@ -219,7 +224,7 @@ class KernelHost(Protocol):
         Raises
         ------
         Conflict
-            It could not be brought back; the gate stays closed.
+            It could not be brought back; the gate stays closed. With the parameter ``lost`` it never will be.
         """
         ...
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from . import checkpoint_machine, checkpoint_record, checkpoint_room
+from . import checkpoint_machine, checkpoint_program, checkpoint_record, checkpoint_room
 from .checkpoint_machine import Capabilities, DeviceFacts, Machine
 from .checkpoint_outcome import Held, Outcome, outcome
 from .checkpoint_process import CudaProcess, Limits
@@ -103,6 +103,10 @@ class Checkpointer:
         self._saving = asyncio.Lock()
         self._at_work: set[int] = set()
         self._running: set[asyncio.Task[Outcome]] = set()
+
+    def installed(self) -> bool:
+        """Whether the program is there, as far as can be seen without the driver."""
+        return checkpoint_program.find(self._program) is not None
 
     async def capabilities(self) -> Capabilities:
         """What can be done on this machine, now."""

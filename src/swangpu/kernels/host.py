@@ -17,9 +17,11 @@ from typing import Any
 from ..domain.sessions import Carry
 from ..errors import Conflict, NotFound
 from ..ports import KernelInfo, Suspension
-from . import registry, suspend, variables
+from . import registry, variables
 from .bindings import BINDINGS, Adoption, Binding
 from .door import ask
+from .methods import Subject
+from .suspend import Suspender
 
 __all__ = ["JupyterKernelHost"]
 
@@ -28,7 +30,6 @@ log = logging.getLogger(__name__)
 #: how often the kernels on sessions are asked whether a cell runs
 ACTIVITY_EVERY_S = 1.0
 GATED_EVERY_S = 0.1
-READY_TIMEOUT_S = 60.0
 
 
 class JupyterKernelHost:
@@ -46,6 +47,11 @@ class JupyterKernelHost:
     on_left : callable
         Called with kernel id, session id, the names of variables that unexpectedly did not come along with a restart,
         and a sentence when none did.
+
+    Attributes
+    ----------
+    suspender : Suspender
+        How kernels are put aside; replaced by whoever can do more.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class JupyterKernelHost:
         self.on_gone = on_gone
         self.on_activity = on_activity
         self.on_left = on_left
+        self.suspender = Suspender()
         #: Jupyter's notebook session of each kernel: id, path, name, type
         self._notebooks: dict[str, dict[str, str]] = {}
         self._busy: dict[str, bool] = {}
@@ -77,6 +84,7 @@ class JupyterKernelHost:
     async def attach(self, kernel_id: str, session_id: str, env: Mapping[str, str | None], carry: Carry) -> None:
         async with self._lock(kernel_id):
             self._kernel(kernel_id)
+            await self.suspender.learn()
             known = BINDINGS.of_kernel.get(kernel_id)
             if known is not None and known.session_id != session_id:
                 raise Conflict("This kernel is on another session.", hint="Release that first.", code="kernel_attached")
@@ -97,6 +105,7 @@ class JupyterKernelHost:
 
     async def bind_in_place(self, kernel_id: str, session_id: str, env: Mapping[str, str | None]) -> None:
         self._kernel(kernel_id)
+        await self.suspender.learn()
         BINDINGS.of_kernel[kernel_id] = Binding(session_id, dict(env))
         self._watch()
 
@@ -106,29 +115,28 @@ class JupyterKernelHost:
             BINDINGS.of_kernel.pop(kernel_id, None)
 
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
-        self._kernel(kernel_id)
-        socket = self._socket(kernel_id)
-        if socket is None:
+        subject = self._subject(kernel_id)
+        if subject is None:
             raise _no_gate()
         request = {"do": "close", "message": message} if closed else {"do": "open"}
-        await asyncio.to_thread(ask, socket, request)
+        await asyncio.to_thread(ask, subject.socket, request)
         (self._gated.add if closed else self._gated.discard)(kernel_id)
 
     async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
         async with self._lock(kernel_id):
-            kernel, socket = self._kernel(kernel_id), self._socket(kernel_id)
-            if socket is None:
+            subject = self._subject(kernel_id)
+            if subject is None:
                 raise _no_gate()
-            found = await suspend.suspend(kernel, socket, methods)
+            found = await self.suspender.suspend(subject, methods)
             self._gated.add(kernel_id)
             return found
 
     async def resume(self, kernel_id: str) -> bool:
         async with self._lock(kernel_id):
-            kernel, socket = self._kernel(kernel_id), self._socket(kernel_id)
-            if socket is None:
+            subject = self._subject(kernel_id)
+            if subject is None:
                 return False
-            busy = await suspend.resume(kernel, socket)
+            busy = await self.suspender.resume(subject)
             self._gated.discard(kernel_id)
             # it is told with the answer: only what changes from here on is news
             self._busy[kernel_id] = busy
@@ -167,6 +175,7 @@ class JupyterKernelHost:
                 BINDINGS.adoptions.pop(path.stem, None)
                 BINDINGS.of_kernel.pop(path.stem, None)
         if adopted:
+            await self.suspender.learn()
             self._watch()
         return adopted
 
@@ -237,6 +246,7 @@ class JupyterKernelHost:
         for kernel_id in self._manager.list_kernel_ids():
             kernel = self._manager.get_kernel(kernel_id)
             binding = BINDINGS.of_kernel.get(kernel_id)
+            env = binding.env if binding is not None else {}
             out.append(
                 KernelInfo(
                     kernel_id=kernel_id,
@@ -248,7 +258,8 @@ class JupyterKernelHost:
                     pid=getattr(kernel.provisioner, "pid", None),
                     gated=kernel_id in self._gated,
                     idle_limit_s=self._idle_limit_s(kernel_id),
-                    pause_methods=suspend.methods_of(kernel, self._record_path(kernel_id)),
+                    # without an agent there is no gate
+                    pause_methods=self.suspender.methods_of(kernel, env) if self._record_path(kernel_id) else (),
                 )
             )
         return out
@@ -286,6 +297,7 @@ class JupyterKernelHost:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        await self.suspender.close()
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -321,7 +333,7 @@ class JupyterKernelHost:
                     BINDINGS.of_kernel.pop(kernel_id, None)
                 raise
             self._gated.discard(kernel_id)
-            await self._ready(kernel)
+            await variables.ready(kernel)
             if saved is not None:
                 keep = await self._load(kernel, kernel_id, session_id, saved, told=binding is not None)
         finally:
@@ -343,21 +355,13 @@ class JupyterKernelHost:
             self.on_left(kernel_id, session_id, lost, "")
         return False
 
-    async def _ready(self, kernel: Any) -> None:
-        """Wait until a kernel answers.
-
-        Its answer's status also reaches the notebook: without any request a kernel that we restarted would be shown
-        as "starting" until the person runs something.
-        """
-        client = kernel.client()
-        client.start_channels(iopub=False, stdin=False, hb=False, control=False)
-        try:
-            client.kernel_info()
-            await asyncio.wait_for(client.get_shell_msg(), READY_TIMEOUT_S)
-        except (TimeoutError, asyncio.TimeoutError):
-            log.warning("A kernel did not answer within %s s of its restart", READY_TIMEOUT_S)
-        finally:
-            client.stop_channels()
+    def _subject(self, kernel_id: str) -> Subject | None:
+        """A kernel as it is put aside, None for one without a gate."""
+        kernel, record, binding = self._kernel(kernel_id), self._record(kernel_id), BINDINGS.of_kernel.get(kernel_id)
+        if record is None:
+            return None
+        env = binding.env if binding is not None else {}
+        return Subject(kernel, Path(record["socket"]), int(record.get("kernel_pid") or 0), env)
 
     def _record_path(self, kernel_id: str) -> Path | None:
         return getattr(self._manager.get_kernel(kernel_id).provisioner, "record_path", None)
@@ -365,11 +369,6 @@ class JupyterKernelHost:
     def _record(self, kernel_id: str) -> registry.Record | None:
         path = self._record_path(kernel_id)
         return registry.read(path) if path is not None else None
-
-    def _socket(self, kernel_id: str) -> Path | None:
-        """Where a kernel's agent listens, None for a plain kernel."""
-        record = self._record(kernel_id)
-        return Path(record["socket"]) if record is not None else None
 
     def _gone(self, kernel_id: str) -> None:
         binding = BINDINGS.of_kernel.pop(kernel_id, None)

@@ -7,91 +7,118 @@ if nothing could be moved: a failure leaves the kernel as it was.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import Conflict
 from ..ports import Suspension
+from .checkpoint_method import Checkpoint
 from .door import ask
-from .variables import ask_kernel, is_python
+from .methods import Aside, Method, Offload, Saved, Subject
 
-__all__ = ["WAITING", "methods_of", "resume", "suspend"]
-
-log = logging.getLogger(__name__)
+__all__ = ["WAITING", "Suspender"]
 
 #: what a cell that is held shows
 WAITING = "Getting your GPU back …"
-#: moving what is on a device to host memory and back, in seconds: 80 GB at the slowest rate that was measured
-MOVE_TIMEOUT_S = 90.0
-_OFFLOAD = "__import__('importlib').import_module('swangpu_kernel.offload').%s()"
 
 
-def methods_of(kernel: Any, socket: Path | None) -> tuple[str, ...]:
-    """How a kernel can be put aside, as far as that is known without asking it."""
-    return ("offload",) if socket is not None and is_python(kernel) else ()
-
-
-async def suspend(kernel: Any, socket: Path, methods: Sequence[str]) -> Suspension:
-    """Close the gate and move what is on the device.
+class Suspender:
+    """Puts kernels aside and brings them back.
 
     Parameters
     ----------
-    socket : Path
-        Of the kernel's agent.
-
-    Raises
-    ------
-    Conflict
-        A cell runs; the gate is as it was before.
+    checkpoint : Checkpoint, optional
+        Without it only what kernels can do themselves.
     """
-    before = await asyncio.to_thread(ask, socket, {"do": "status"})
-    state = await asyncio.to_thread(ask, socket, {"do": "close", "message": WAITING})
-    if state.get("running"):
-        if not before.get("closed"):
-            await asyncio.to_thread(ask, socket, {"do": "open"})
-        raise Conflict("A cell runs.", hint="Pause it when the cell has ended, or stop the cell.", code="kernel_busy")
-    for method in methods:
-        # Said before it is done: whoever comes after a crash brings back more than there is, and not less.
-        await asyncio.to_thread(ask, socket, {"do": "aside", "method": method})
-        moved = await _out(kernel, method)
-        if moved is not None:
-            return Suspension(method, moved)
-        await asyncio.to_thread(ask, socket, {"do": "aside", "method": ""})
-    return Suspension("gate")
 
+    def __init__(self, checkpoint: Checkpoint | None = None) -> None:
+        self._checkpoint = checkpoint
+        methods: list[Method] = [Offload(), *([checkpoint] if checkpoint is not None else [])]
+        self._methods = {method.name: method for method in methods}
 
-async def resume(kernel: Any, socket: Path) -> bool:
-    """Move back what was moved, and open the gate; whether a cell had waited.
+    async def learn(self) -> None:
+        """Find out anew what can be done here; `methods_of` answers from what was found last."""
+        if self._checkpoint is not None:
+            await self._checkpoint.learn()
 
-    Raises
-    ------
-    Conflict
-        It could not be moved back. The gate stays closed.
-    """
-    state = await asyncio.to_thread(ask, socket, {"do": "status"})
-    if not state.get("closed"):
-        return bool(state.get("running"))
-    if state.get("aside") == "offload":
-        answer = await ask_kernel(kernel, _OFFLOAD % "back", MOVE_TIMEOUT_S)
-        if not isinstance(answer, dict) or not answer.get("ok"):
-            why = str(answer.get("error") or "") if isinstance(answer, dict) else "The kernel did not answer."
+    def methods_of(self, kernel: Any, env: Mapping[str, str | None]) -> tuple[str, ...]:
+        """How a kernel with a gate can be put aside, as far as that is known without asking it."""
+        return tuple(name for name, method in self._methods.items() if method.fits(kernel, env))
+
+    async def suspend(self, subject: Subject, methods: Sequence[str]) -> Suspension:
+        """Close the gate and move what is on the device, in the first way that works.
+
+        Raises
+        ------
+        Conflict
+            A cell runs, and the gate is as it was before. Or the kernel was touched by the attempt: with the parameter
+            ``doubtful`` it goes on, with ``lost`` it does not.
+        """
+        socket = subject.socket
+        before = await asyncio.to_thread(ask, socket, {"do": "status"})
+        state = await asyncio.to_thread(ask, socket, {"do": "close", "message": WAITING})
+        if state.get("running"):
+            if not before.get("closed"):
+                await asyncio.to_thread(ask, socket, {"do": "open"})
             raise Conflict(
-                f"What was on the GPU could not be brought back. {why}".strip(),
-                hint="It is kept in host memory; it is tried again.",
-                code="not_restored",
+                "A cell runs.", hint="Pause it when the cell has ended, or stop the cell.", code="kernel_busy"
             )
-    state = await asyncio.to_thread(ask, socket, {"do": "open"})
-    return bool(state.get("running"))
+        # A way that was begun is gone on with: a kernel that is suspended already can't move its arrays.
+        begun = str(state.get("aside") or "")
+        failed = Aside(False)
+        for name in dict.fromkeys([begun, *methods] if begun else methods):
+            method = self._methods.get(name)
+            if method is None or not (name == begun or method.fits(subject.kernel, subject.env)):
+                continue
+            saved = _saved(state) if name == begun else []
+            remember = partial(_remember, socket, name)
+            # Said before it is done: whoever comes after a crash brings back more than there is, and not less.
+            await remember(saved)
+            done = await method.out(subject, saved, remember, begun=name == begun)
+            if done.moved:
+                return Suspension(name, done.saved_bytes, done.same_device)
+            await _remember(socket, "", [])
+            failed = done if done.doubtful or not failed.doubtful else failed
+        if failed.doubtful:
+            raise Conflict(failed.text, code=failed.code, doubtful=True)
+        return Suspension("gate", code=failed.code, text=failed.text)
+
+    async def resume(self, subject: Subject) -> bool:
+        """Move back what was moved, and open the gate; whether a cell had waited.
+
+        Raises
+        ------
+        Conflict
+            It could not be moved back. The gate stays closed.
+        """
+        socket = subject.socket
+        state = await asyncio.to_thread(ask, socket, {"do": "status"})
+        if not state.get("closed"):
+            return bool(state.get("running"))
+        if name := state.get("aside"):
+            method = self._methods.get(name)
+            if method is None:
+                raise Conflict(
+                    "It was put aside in a way that this server does not know.",
+                    hint="Restart it with the version and settings that it had.",
+                    code="not_restored",
+                )
+            await method.back(subject, _saved(state))
+        state = await asyncio.to_thread(ask, socket, {"do": "open"})
+        return bool(state.get("running"))
+
+    async def close(self) -> None:
+        """Wait for what must not be left half-done."""
+        if self._checkpoint is not None:
+            await self._checkpoint.close()
 
 
-async def _out(kernel: Any, method: str) -> int | None:
-    """Bytes that were moved, None where this way did not work."""
-    if method != "offload":
-        return None
-    answer = await ask_kernel(kernel, _OFFLOAD % "out", MOVE_TIMEOUT_S)
-    if isinstance(answer, dict) and answer.get("ok"):
-        return int(answer.get("moved_bytes") or 0)
-    log.info("What a kernel has on its device could not be moved: %s", answer.get("error") if answer else "no answer")
-    return None
+async def _remember(socket: Path, name: str, saved: Saved) -> None:
+    await asyncio.to_thread(ask, socket, {"do": "aside", "method": name, "saved": [dict(one) for one in saved]})
+
+
+def _saved(state: Mapping[str, Any]) -> Saved:
+    saved = state.get("saved")
+    return [one for one in saved if isinstance(one, dict)] if isinstance(saved, list) else []

@@ -14,13 +14,15 @@ from typing import Any
 from ..errors import Conflict
 from . import registry
 
-__all__ = ["PREVIEW_TIMEOUT_S", "Saved", "ask_kernel", "is_python", "load", "save"]
+__all__ = ["PREVIEW_TIMEOUT_S", "Saved", "ask_kernel", "is_python", "load", "ready", "save"]
 
 log = logging.getLogger(__name__)
 
 #: how long a kernel may take to answer what it could carry, and to carry it, in seconds
 PREVIEW_TIMEOUT_S = 15.0
 CARRY_TIMEOUT_S = 120.0
+#: how long a restarted kernel may take to answer
+READY_TIMEOUT_S = 60.0
 #: how often, and how long apart, an interrupted kernel is asked again: it throws away what was queued behind the cell
 STOP_TRIES = 10
 STOP_PAUSE_S = 0.5
@@ -116,6 +118,23 @@ async def load(kernel: Any, saved: Saved) -> tuple[list[str], str]:
     if not isinstance(answer, dict):
         return [], "The restarted kernel did not answer."
     return sorted(_names(answer)), str(answer.get("error") or "")
+
+
+async def ready(kernel: Any) -> None:
+    """Wait until a kernel answers.
+
+    Its answer's status also reaches the notebook: without any request a kernel that we restarted would be shown
+    as "starting" until the person runs something.
+    """
+    client = kernel.client()
+    client.start_channels(iopub=False, stdin=False, hb=False, control=False)
+    try:
+        client.kernel_info()
+        await asyncio.wait_for(client.get_shell_msg(), READY_TIMEOUT_S)
+    except (TimeoutError, asyncio.TimeoutError):
+        log.warning("A kernel did not answer within %s s of its restart", READY_TIMEOUT_S)
+    finally:
+        client.stop_channels()
 
 
 async def _stop_cell(kernel: Any, interrupt: Callable[[], Awaitable[None]]) -> None:

@@ -73,8 +73,9 @@ class Watchman:
         self._outage = False
         self._replay_for: bytes | None = None
         self._kernel_info: dict[str, Any] | None = None
-        #: how what the kernel has on a device is put aside; kept here, since servers come and go
+        #: how what the kernel has on a device is put aside, and what was saved; kept here, since servers come and go
         self._aside = ""
+        self._saved: list[Any] = []
         self._waiting: list[tuple[str, list[bytes]]] = []
         self._alone_limit_s = float(record.get("alone_limit_s") or ALONE_LIMIT_S)
         #: what is to be done when (monotonic seconds), by name
@@ -308,9 +309,10 @@ class Watchman:
             self._close_gate(str(request.get("message", ""))[:1000])
         elif wanted == "open":
             self._open_gate()
-            self._aside = ""
+            self._aside, self._saved = "", []
         elif wanted == "aside":
-            self._aside = str(request.get("method", ""))[:100]
+            saved = request.get("saved")
+            self._aside, self._saved = str(request.get("method", ""))[:100], saved if isinstance(saved, list) else []
         elif wanted == "stop":
             self._end_kernel()
         elif wanted != "status":
@@ -322,6 +324,7 @@ class Watchman:
             "busy": self._gate.busy or self._gate.first is not None,
             "running": self._gate.busy,
             "aside": self._aside,
+            "saved": self._saved,
             "kernel_pid": self._kernel_pid,
             "kept": len(self._backlog),
             "outage": self._outage,

@@ -1,0 +1,136 @@
+"""The ways in which what a kernel has on its device is put aside and brought back. Its gate is closed meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import Conflict
+from .variables import ask_kernel, is_python
+
+__all__ = ["MOVE_TIMEOUT_S", "Aside", "Method", "Offload", "Remember", "Subject"]
+
+log = logging.getLogger(__name__)
+
+#: moving what is on a device to host memory and back, in seconds: 80 GB at the slowest rate that was measured
+MOVE_TIMEOUT_S = 90.0
+_OFFLOAD = "__import__('importlib').import_module('swangpu_kernel.offload').%s()"
+
+#: what a method wants to have back at the resume, as JSON
+Saved = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A kernel that is put aside or brought back.
+
+    Attributes
+    ----------
+    kernel : KernelManager
+    socket : Path
+        Of its agent.
+    pid : int
+        The kernel's own process.
+    env : mapping
+        The environment of the shares that it is on.
+    """
+
+    kernel: Any
+    socket: Path
+    pid: int
+    env: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What became of an attempt; where nothing was moved, ``code`` and ``text`` say why.
+
+    Attributes
+    ----------
+    doubtful : bool
+        Something was begun and taken back, and nobody promises that the kernel is as it was.
+    """
+
+    moved: bool
+    saved_bytes: int = 0
+    same_device: bool = True
+    code: str = ""
+    text: str = ""
+    doubtful: bool = False
+
+
+class Remember(Protocol):
+    """Has the kernel's agent keep what a method has saved."""
+
+    async def __call__(self, saved: Saved) -> None: ...
+
+
+class Method(Protocol):
+    """One of the ways."""
+
+    name: str
+
+    def fits(self, kernel: Any, env: Mapping[str, str | None]) -> bool:
+        """Whether it may work with this kernel on these shares, as far as that is known without asking anybody."""
+        ...
+
+    async def out(self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool) -> Aside:
+        """Put aside what the kernel has on its device. Idempotent.
+
+        Parameters
+        ----------
+        saved : sequence of mapping
+            What was remembered of an earlier attempt.
+        remember : Remember
+        begun : bool
+            This way had been begun before: by a server that has died meanwhile, or whose answer got lost.
+
+        Raises
+        ------
+        Conflict
+            With the parameter ``lost``: the kernel did not survive it.
+        """
+        ...
+
+    async def back(self, subject: Subject, saved: Saved) -> None:
+        """Bring it back. Safe where nothing was put aside.
+
+        Raises
+        ------
+        Conflict
+            It could not be brought back; with the parameter ``lost`` it never will be.
+        """
+        ...
+
+
+class Offload:
+    """The kernel itself moves its arrays: Python only, and nothing is asked of the driver."""
+
+    name = "offload"
+
+    def fits(self, kernel: Any, env: Mapping[str, str | None]) -> bool:
+        return is_python(kernel)
+
+    async def out(self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool) -> Aside:
+        answer = await ask_kernel(subject.kernel, _OFFLOAD % "out", MOVE_TIMEOUT_S)
+        if isinstance(answer, dict) and answer.get("ok"):
+            return Aside(True, int(answer.get("moved_bytes") or 0))
+        why = _why(answer)
+        log.info("What a kernel has on its device could not be moved: %s", why)
+        return Aside(False, code="not_saved", text=f"What it has on the device could not be moved. {why}".strip())
+
+    async def back(self, subject: Subject, saved: Saved) -> None:
+        answer = await ask_kernel(subject.kernel, _OFFLOAD % "back", MOVE_TIMEOUT_S)
+        if not isinstance(answer, dict) or not answer.get("ok"):
+            raise Conflict(
+                f"What was on the GPU could not be brought back. {_why(answer)}".strip(),
+                hint="It is kept in host memory; it is tried again.",
+                code="not_restored",
+            )
+
+
+def _why(answer: Any) -> str:
+    return str(answer.get("error") or "") if isinstance(answer, dict) else "The kernel did not answer."

@@ -1,0 +1,314 @@
+"""Real kernels behind real agents, put aside and brought back with a stand-in of NVIDIA's program."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from behind_agent import Attached
+from jupyter_client.asynchronous.client import AsyncKernelClient
+
+from suspend.sim import GPU, MIB, MODEL, CudaSim, View, machine
+from swangpu.errors import Conflict
+from swangpu.kernels import checkpoint_record
+from swangpu.kernels.checkpoint import Checkpointer
+from swangpu.kernels.checkpoint_machine import Machine
+from swangpu.kernels.checkpoint_method import Checkpoint
+from swangpu.kernels.checkpoint_record import Passed
+from swangpu.kernels.checkpoint_room import Room
+from swangpu.kernels.methods import Subject
+from swangpu.kernels.suspend import Suspender
+from swangpu.ports import Suspension
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cuda-checkpoint is there for Linux only")
+
+ON_IT = {"CUDA_VISIBLE_DEVICES": GPU.format(0)}
+
+
+@dataclass
+class Process:
+    """As far as the stand-ins want to know it."""
+
+    pid: int
+
+    def end(self) -> None:
+        """Its kernel ends with the test."""
+
+
+class Bench:
+    """A suspender on the stand-ins; what a server is made anew with after a crash."""
+
+    def __init__(self, cuda: CudaSim) -> None:
+        self.cuda = cuda
+        self.view = View(cuda)
+        self.suspender = self.server()
+
+    def server(self, **machine_changes: Any) -> Suspender:
+        record = self.cuda.folder / "record.json"
+        found = machine(self.cuda, **machine_changes)
+        passed = Passed("boot", found.driver_version, "digest", found.user_id, {MODEL: True})
+        checkpoint_record.write(record, passed)
+
+        def look(program: str, driver: str) -> Machine:
+            return found
+
+        self.checkpoint = Checkpoint(
+            Checkpointer(
+                self.view,
+                program=str(self.cuda.program),
+                record=record,
+                look=look,
+                room=lambda pid: Room(2**40, "machine"),
+            )
+        )
+        self.suspender = Suspender(self.checkpoint)
+        asyncio.run(self.suspender.learn())
+        return self.suspender
+
+    def uses(self, pid: int, size_bytes: int = 64 * MIB) -> Process:
+        """This process uses the device from now on."""
+        process = Process(pid)
+        (self.cuda.folder / f"{pid}.mem").write_text(f"{GPU.format(0)} {size_bytes}\n")
+        return process
+
+    def suspend(self, kernel: Attached, *methods: str) -> Suspension:
+        return asyncio.run(self.suspender.suspend(subject(kernel), methods or ("checkpoint",)))
+
+    def resume(self, kernel: Attached) -> bool:
+        return asyncio.run(self.suspender.resume(subject(kernel)))
+
+
+class AsServersHaveIt:
+    """A kernel's manager whose clients are asynchronous."""
+
+    def __init__(self, kernel: Attached) -> None:
+        self.kernel_spec = kernel.manager.kernel_spec
+        self.provisioner = kernel.manager.provisioner
+        self._connection = kernel.manager.get_connection_info(session=False)
+
+    def client(self, **ports: Any) -> AsyncKernelClient:
+        client = AsyncKernelClient()
+        client.load_connection_info({**self._connection, **ports})
+        return client
+
+
+def subject(kernel: Attached) -> Subject:
+    record = kernel.record
+    return Subject(AsServersHaveIt(kernel), Path(record["socket"]), int(record["kernel_pid"]), ON_IT)
+
+
+@pytest.fixture
+def bench(cuda: CudaSim) -> Bench:
+    return Bench(cuda)
+
+
+@pytest.fixture
+def fit(attach: Callable[..., Attached], bench: Bench) -> Attached:
+    """A Python kernel that uses the device."""
+    kernel = attach("python3", ON_IT)
+    kernel.run("count = 41")
+    bench.uses(int(kernel.record["kernel_pid"]))
+    return kernel
+
+
+def pid_of(kernel: Attached) -> Process:
+    return Process(int(kernel.record["kernel_pid"]))
+
+
+def test_a_kernel_stops_and_its_next_cell_goes_on(fit: Attached, bench: Bench) -> None:
+    done = bench.suspend(fit)
+    assert done == Suspension("checkpoint", 64 * MIB)
+    assert done.frees
+    assert bench.cuda.state(pid_of(fit)) == "checkpointed"
+    held = fit.client.execute("count += 1; print(count)")
+    assert bench.resume(fit), "a cell had waited"
+    assert fit.client.get_shell_msg(timeout=60)["parent_header"]["msg_id"] == held
+    assert fit.run("print(count)") == "42\n"
+    assert not fit.ask("status")["closed"]
+    assert fit.ask("status")["saved"] == []
+
+
+def test_a_kernel_of_another_language_whose_child_uses_the_device(attach: Any, bench: Bench) -> None:
+    kernel = attach("bash", ON_IT)
+    child = bench.uses(int(kernel.run("kept=here; echo $$")))
+    assert bench.suspender.methods_of(kernel.manager, ON_IT) == ("checkpoint",)
+    assert bench.suspend(kernel, "offload", "checkpoint") == Suspension("checkpoint", 64 * MIB)
+    assert bench.cuda.state(child) == "checkpointed"
+    bench.resume(kernel)
+    assert kernel.run("echo $kept").strip() == "here"
+
+
+def test_offload_goes_first_and_the_driver_is_not_asked_when_it_works(fit: Attached, bench: Bench) -> None:
+    assert bench.suspender.methods_of(fit.manager, ON_IT) == ("offload", "checkpoint")
+    assert bench.suspend(fit, "offload", "checkpoint").method == "offload"
+    assert not (bench.cuda.folder / "calls").exists()
+    bench.resume(fit)
+    assert bench.suspend(fit, "checkpoint", "offload").method == "checkpoint", "the order is the site's"
+
+
+def test_what_the_kernel_can_not_move_itself_is_suspended(fit: Attached, bench: Bench) -> None:
+    fit.run("import swangpu_kernel.offload as o; o.out = lambda: {'ok': False, 'error': 'It does not fit.'}")
+    assert bench.suspend(fit, "offload", "checkpoint").method == "checkpoint"
+    bench.resume(fit)
+    bench.cuda.faults(lock="fail:device not ready")
+    done = bench.suspend(fit, "offload", "checkpoint")
+    assert (done.method, done.frees, done.code) == ("gate", False, "lock_failed")
+    assert "could not be stopped" in done.text
+    bench.resume(fit)
+    assert fit.run("print(count)") == "41\n"
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"CUDA_VISIBLE_DEVICES": "MIG-00000001-0000-0000-0000-000000000000"},
+        {**ON_IT, "CUDA_MPS_PIPE_DIRECTORY": "/tmp/mps"},
+        {**ON_IT, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=4096M"},
+        {"CUDA_VISIBLE_DEVICES": ""},
+    ],
+)
+def test_not_on_what_the_driver_does_not_suspend(env: dict[str, str], bench: Bench) -> None:
+    assert bench.checkpoint.fits(None, {**ON_IT, "CUDA_MPS_PIPE_DIRECTORY": None})
+    assert not bench.checkpoint.fits(None, env)
+
+
+@pytest.mark.parametrize("changes", [{"driver_version": "560.10"}, {"boot_id": "another"}, {"program": None}])
+def test_not_where_the_test_has_not_passed(changes: dict[str, Any], bench: Bench) -> None:
+    bench.server(**changes)
+    assert not bench.checkpoint.fits(None, ON_IT)
+
+
+def test_without_the_program_the_driver_is_not_asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.cuda.program.unlink()
+    monkeypatch.setattr(bench.view, "read", lambda: pytest.fail("it was asked"))
+    asyncio.run(bench.suspender.learn())
+    assert not bench.checkpoint.fits(None, ON_IT)
+
+
+def test_saving_that_was_taken_back_is_said_and_the_kernel_goes_on(fit: Attached, bench: Bench) -> None:
+    bench.cuda.faults(checkpoint="fail:out of memory")
+    with pytest.raises(Conflict) as said:
+        bench.suspend(fit)
+    assert said.value.code == "checkpoint_failed"
+    assert said.value.params == {"doubtful": True}
+    assert "restart the kernel" in said.value.detail
+    bench.resume(fit)
+    assert fit.run("print(count)") == "41\n"
+
+
+def test_what_is_lost_is_said_and_no_cell_runs_into_it(fit: Attached, bench: Bench) -> None:
+    bench.cuda.faults(checkpoint="fail:unknown error@failed")
+    with pytest.raises(Conflict) as said:
+        bench.suspend(fit)
+    assert (said.value.code, said.value.params) == ("state_failed", {"lost": True})
+    assert "What was only on the GPU is lost" in said.value.detail
+    with pytest.raises(Conflict):
+        bench.resume(fit)
+    assert fit.ask("status")["closed"]
+
+
+def test_what_can_not_come_back_yet_stays_saved(fit: Attached, bench: Bench) -> None:
+    bench.suspend(fit)
+    bench.cuda.devices(MODEL, size_bytes=MIB)
+    with pytest.raises(Conflict) as said:
+        bench.resume(fit)
+    assert (said.value.code, said.value.params) == ("no_room_device", {})
+    assert fit.ask("status")["closed"]
+    bench.cuda.devices(MODEL)
+    bench.resume(fit)
+    assert fit.run("print(count)") == "41\n"
+
+
+def test_the_next_server_knows_how_much_comes_back(fit: Attached, bench: Bench) -> None:
+    bench.suspend(fit)
+    bench.server()
+    assert bench.suspend(fit) == Suspension("checkpoint", 64 * MIB), "asked again, it is done already"
+    bench.cuda.devices(MODEL, size_bytes=MIB)
+    with pytest.raises(Conflict) as said:
+        bench.resume(fit)
+    assert said.value.code == "no_room_device"
+    bench.cuda.devices(MODEL)
+    bench.resume(fit)
+    assert fit.run("print(count)") == "41\n"
+
+
+@pytest.mark.parametrize("state", ["locked", "checkpointed"])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_server_that_died_in_the_middle(fit: Attached, bench: Bench, state: str, again: bool) -> None:
+    """It had said what it would do, and nothing of what came of it; the next one suspends again, or resumes."""
+    fit.ask("close")
+    fit.ask("aside", method="checkpoint")
+    if state == "locked":
+        bench.cuda.set_state(pid_of(fit), "locked")  # type: ignore[arg-type]
+    else:
+        asyncio.run(_only_checkpoint(bench, fit))
+    bench.server()
+    if again:
+        assert bench.suspend(fit, "offload", "checkpoint").method == "checkpoint", "it is not asked to move anything"
+    bench.resume(fit)
+    assert bench.cuda.state(pid_of(fit)) == "running"
+    assert fit.run("print(count)") == "41\n"
+
+
+async def _only_checkpoint(bench: Bench, kernel: Attached) -> None:
+    """Suspended, and the agent does not know what was saved."""
+    await bench.checkpoint._checkpointer.suspend([int(kernel.record["kernel_pid"])])
+
+
+def test_suspended_already_and_no_longer_allowed_it_is_known_to_be_aside(fit: Attached, bench: Bench) -> None:
+    bench.suspend(fit)
+    bench.server(boot_id="another")
+    assert not bench.checkpoint.fits(None, ON_IT)
+    bench.cuda.faults(restore="fail:out of memory")
+    assert bench.suspend(fit) == Suspension("checkpoint", 64 * MIB)
+    bench.cuda.faults()
+    bench.resume(fit)
+    assert fit.run("print(count)") == "41\n"
+
+
+def test_who_stops_waiting_does_not_keep_it_from_being_remembered(fit: Attached, bench: Bench) -> None:
+    bench.cuda.faults(checkpoint="wait")
+
+    async def story() -> None:
+        task = asyncio.create_task(bench.suspender.suspend(subject(fit), ["checkpoint"]))
+        while not (bench.cuda.folder / "waits").exists():
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        (bench.cuda.folder / "go").touch()
+        await bench.suspender.close()
+
+    asyncio.run(story())
+    pid = pid_of(fit).pid
+    assert fit.ask("status")["saved"] == [{"pid": pid, "device_uuid": GPU.format(0), "memory_bytes": 64 * MIB}]
+    bench.server()
+    bench.resume(fit)
+    assert fit.run("print(count)") == "41\n"
+
+
+def test_a_kernel_that_never_used_its_device_only_waits(attach: Any, bench: Bench) -> None:
+    kernel = attach("bash", ON_IT)
+    kernel.run("kept=here")
+    assert bench.suspend(kernel) == Suspension("checkpoint", 0)
+    assert bench.cuda.actions() == []
+    bench.resume(kernel)
+    assert kernel.run("echo $kept").strip() == "here"
+
+
+def test_a_running_cell_is_left_alone(fit: Attached, bench: Bench) -> None:
+    import time
+
+    fit.client.execute("import time; time.sleep(60)")
+    while not fit.ask("status")["running"]:
+        time.sleep(0.01)
+    with pytest.raises(Conflict) as said:
+        bench.suspend(fit)
+    assert said.value.code == "kernel_busy"
+    assert not fit.ask("status")["closed"]
+    assert bench.cuda.actions() == []
