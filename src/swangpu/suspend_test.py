@@ -7,10 +7,11 @@ import logging
 from collections.abc import Collection, Sequence
 
 from .doctor import Finding
+from .domain.telemetry import DeviceInfo, DriverStatus, Sample
 from .kernel_side import words
 from .kernels import checkpoint_machine, checkpoint_record, checkpoint_trial
 from .kernels.checkpoint import DeviceReading, DeviceView, Held
-from .kernels.checkpoint_machine import DeviceFacts
+from .kernels.checkpoint_view import held_of, reading_of
 from .telemetry.nvml import NvmlDriver
 
 __all__ = ["NvmlView", "examine_by_trying", "suspend_findings"]
@@ -25,26 +26,15 @@ class NvmlView:
         self._driver = driver
 
     def read(self) -> DeviceReading:
-        status = self._driver.open()
-        if not status.ok:
-            return DeviceReading()
-        facts = []
-        for device in self._driver.devices():
-            if device.lost_reason:
-                continue
-            used = self._driver.sample(device.uuid)[0].memory_used_bytes
-            free = None if used is None else max(0, device.memory_bytes - used)
-            facts.append(DeviceFacts(device.uuid, device.name, device.mig_enabled, used, free))
-        return DeviceReading(status.driver_version or "", tuple(facts))
+        return reading_of(*self._now())
 
     def held_by(self, pids: Collection[int]) -> Sequence[Held] | None:
-        held = []
-        for device in self._driver.devices():
-            processes = self._driver.sample(device.uuid)[0].processes
-            if processes is None:
-                return None
-            held += [Held(one.pid, device.uuid, one.memory_bytes) for one in processes if one.pid in pids]
-        return held
+        return held_of(*self._now(), pids)
+
+    def _now(self) -> tuple[DriverStatus, Sequence[DeviceInfo], dict[str, Sample]]:
+        status = self._driver.open()
+        devices = self._driver.devices() if status.ok else ()
+        return status, devices, {device.uuid: self._driver.sample(device.uuid)[0] for device in devices}
 
 
 def examine_by_trying(view: DeviceView | None = None) -> list[Finding]:

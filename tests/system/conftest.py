@@ -1,4 +1,4 @@
-"""One server for the tests that leave it as they found it."""
+"""One server for the tests that leave it as they found it, and the stand-ins of driver and CUDA."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from nvml.sim import nvml, nvml_library  # noqa: F401
 from server_process import ServerProcess, server
+from suspend.sim import cuda  # noqa: F401
 
 
 @pytest.fixture(scope="module")

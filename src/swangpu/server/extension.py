@@ -29,6 +29,8 @@ from .service import Service, Settings
 
 __all__ = ["SwanGpu"]
 
+PAUSE_METHODS = ("offload", "checkpoint")
+
 
 class SwanGpu(ExtensionApp):
     """GPUs of a site in a Jupyter server."""
@@ -63,6 +65,15 @@ class SwanGpu(ExtensionApp):
         1800.0, help="Idle for so long its owner is warned, where it can't be paused, in seconds."
     ).tag(config=True)
     idle_grace_s = Float(300.0, help="From that warning until it is released, in seconds.").tag(config=True)
+    pause_methods = List(
+        Unicode(),
+        ["offload", "checkpoint"],
+        help="How what an idle kernel has on a GPU may be put aside, in the order in which it is tried: by the kernel "
+        "itself, or by NVIDIA's cuda-checkpoint.",
+    ).tag(config=True)
+    checkpoint_program = Unicode("", help="Where NVIDIA's cuda-checkpoint is; looked for in PATH when empty.").tag(
+        config=True
+    )
     half_life_s = Float(86400.0, help="GPU time held so long ago counts half in the queue, in seconds.").tag(
         config=True
     )
@@ -113,6 +124,14 @@ class SwanGpu(ExtensionApp):
         smallest = 0.0 if proposal["trait"].name in ("undo_s", "idle_pause_s") else 1.0
         if not math.isfinite(value) or value < smallest:
             raise TraitError(f"SwanGpu.{proposal['trait'].name} must be a number of seconds, at least {smallest:g}.")
+        return value
+
+    @validate("pause_methods")
+    def _methods(self, proposal: Any) -> list[str]:
+        value: list[str] = proposal["value"]
+        for name in value:
+            if name not in PAUSE_METHODS:
+                raise TraitError(f"SwanGpu.pause_methods: {name!r} is none of {', '.join(PAUSE_METHODS)}.")
         return value
 
     @validate("slices_per_model")
@@ -190,6 +209,7 @@ class SwanGpu(ExtensionApp):
 
         from ..backends.flavors import LocalPoolConfig
         from .kernels import make_kernel_host
+        from .suspending import make_suspender
 
         app: Any = self.serverapp
         runtime_dir = local_runtime_dir(self.runtime_dir)
@@ -220,7 +240,11 @@ class SwanGpu(ExtensionApp):
             metrics_user_names=self.metrics_user_names,
             prometheus=self._prometheus(),
         )
-        return Service(settings, make_kernel_host(app, settings))
+        host = make_kernel_host(app, settings)
+        service = Service(settings, host)
+        if not self.simulated:
+            host.suspender = make_suspender(service.sampler, self.checkpoint_program)
+        return service
 
     def _reclaim(self) -> Reclaim:
         return Reclaim(
@@ -229,6 +253,7 @@ class SwanGpu(ExtensionApp):
             idle_release_s=self.idle_release_s,
             grace_s=self.idle_grace_s,
             residency_s=min(Reclaim.residency_s, self.idle_pause_s),
+            methods=tuple(self.pause_methods),
         )
 
     def _prometheus(self) -> prometheus.PrometheusSettings | None:

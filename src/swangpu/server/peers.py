@@ -45,6 +45,8 @@ class WatchedKernels(KernelHost, Protocol):
     on_activity: Callable[[str, bool], None]
     on_left: Callable[[str, str, Sequence[str], str], None]
 
+    async def close(self) -> None: ...
+
 
 @dataclass
 class _Known:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,7 @@ class Service:
         self._runtime: Runtime | None = None
         self._sampler: Sampler | None = None
         self._driver: GpuDriver | None = None
+        self._making_sampler = threading.Lock()
         self._starting = asyncio.Lock()
         self._takeover: asyncio.Task[None] | None = None
         self._standing_by: asyncio.Task[None] | None = None
@@ -142,6 +144,17 @@ class Service:
         """By session id: what its person should know now, beside what the broker knows."""
         return self._watch.warnings if self._watch is not None else {}
 
+    def sampler(self) -> Sampler:
+        """The one reader of the driver in this server; it reads nothing before it is asked. On any thread."""
+        from ..telemetry.sampler import Sampler
+
+        with self._making_sampler:
+            if self._sampler is None:
+                clock = SystemClock()
+                self._driver = self._make_driver(clock)
+                self._sampler = Sampler(self._driver, clock)
+            return self._sampler
+
     async def adopt_kernels(self) -> None:
         """Take over the kernels that outlived an earlier server; see to those that are on a share."""
         if await self.kernels.adopt():
@@ -181,6 +194,8 @@ class Service:
             if runtime.telemetry is not None:
                 await runtime.telemetry.close()
             await runtime.stop()
+        # what is being suspended by then is seen to its end
+        await self.kernels.local.close()
         if self._sampler is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._sampler.close)
         self._election.resign()
@@ -205,14 +220,12 @@ class Service:
         from ..ledger.store import SqlLedger
         from ..telemetry.history_files import HistoryFiles
         from ..telemetry.prometheus import expose
-        from ..telemetry.sampler import Sampler
         from .metering import SiteMeter
         from .telemetry import SiteTelemetry
         from .watch import ShareWatch
 
         settings, clock = self.settings, SystemClock()
-        self._driver = self._make_driver(clock)
-        self._sampler = Sampler(self._driver, clock)
+        self._sampler = self.sampler()
         pool = settings.pool or LocalPoolConfig()
         backend = LocalBackend(pool, self._sampler, own_pids=self._own_pids)
         ledger = SqlLedger(ledger_path(settings.data_dir, socket.gethostname()))
