@@ -218,8 +218,10 @@ class KernelHost(Protocol):
         """
         ...
 
-    async def resume(self, kernel_id: str) -> bool:
+    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
         """Bring back what was put aside, open the gate; whether a cell had waited there. Idempotent.
+
+        ``env`` is that of the shares which it comes back to.
 
         Raises
         ------

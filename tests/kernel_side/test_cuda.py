@@ -71,3 +71,21 @@ def test_when_in_doubt_it_was_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_no_driver_sees_nothing() -> None:
     assert not cuda.sees("GPU-00000000-0000-0000-0000-000000000000")
+
+
+def test_a_process_is_moved_only_before_it_has_used_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    monkeypatch.setenv("SWANGPU_MEMORY_LIMIT_BYTES", "1")
+    assert cuda.move({"CUDA_VISIBLE_DEVICES": "GPU-2", "SWANGPU_MEMORY_LIMIT_BYTES": None}) == {
+        "ok": True,
+        "error": None,
+    }
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-2"
+    assert "SWANGPU_MEMORY_LIMIT_BYTES" not in os.environ
+    torch = types.SimpleNamespace(cuda=types.SimpleNamespace(is_initialized=lambda: True))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    refused = cuda.move({"CUDA_VISIBLE_DEVICES": "GPU-3"})
+    assert not refused["ok"]
+    assert "torch has used CUDA in this kernel" in refused["error"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-2"
+    assert cuda.move({"CUDA_VISIBLE_DEVICES": "GPU-2", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"})["ok"], "it is there already"

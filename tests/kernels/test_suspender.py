@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,8 @@ class Bench:
     def suspend(self, kernel: Attached, *methods: str) -> Suspension:
         return asyncio.run(self.suspender.suspend(subject(kernel), methods or ("checkpoint",)))
 
-    def resume(self, kernel: Attached) -> bool:
-        return asyncio.run(self.suspender.resume(subject(kernel)))
+    def resume(self, kernel: Attached, device: int = 0) -> bool:
+        return asyncio.run(self.suspender.resume(subject(kernel, device)))
 
 
 class AsServersHaveIt:
@@ -97,9 +98,9 @@ class AsServersHaveIt:
         return client
 
 
-def subject(kernel: Attached) -> Subject:
-    record = kernel.record
-    return Subject(AsServersHaveIt(kernel), Path(record["socket"]), int(record["kernel_pid"]), ON_IT)
+def subject(kernel: Attached, device: int = 0) -> Subject:
+    record, env = kernel.record, {**ON_IT, "CUDA_VISIBLE_DEVICES": GPU.format(device)}
+    return Subject(AsServersHaveIt(kernel), Path(record["socket"]), int(record["kernel_pid"]), env)
 
 
 @pytest.fixture
@@ -302,8 +303,6 @@ def test_a_kernel_that_never_used_its_device_only_waits(attach: Any, bench: Benc
 
 
 def test_a_running_cell_is_left_alone(fit: Attached, bench: Bench) -> None:
-    import time
-
     fit.client.execute("import time; time.sleep(60)")
     while not fit.ask("status")["running"]:
         time.sleep(0.01)
@@ -312,3 +311,59 @@ def test_a_running_cell_is_left_alone(fit: Attached, bench: Bench) -> None:
     assert said.value.code == "kernel_busy"
     assert not fit.ask("status")["closed"]
     assert bench.cuda.actions() == []
+
+
+WHERE = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+TOUCHED = "import swangpu_kernel.cuda as c; c.why_touched = lambda: 'torch has used CUDA in this kernel'"
+
+
+#: of the person's own, which goes on while the notebook is paused
+THREAD = """
+import pathlib, threading, time
+def work():
+    while not pathlib.Path({go!r}).exists():
+        time.sleep(0.01)
+    {touch}
+    pathlib.Path({done!r}).touch()
+threading.Thread(target=work, daemon=True).start()
+"""
+
+
+def test_a_kernel_without_a_gpu_library_comes_back_on_any_device(fit: Attached, bench: Bench) -> None:
+    assert bench.suspend(fit, "offload") == Suspension("offload", 0, same_device=False)
+    # a server that has died meanwhile changes nothing
+    bench.server()
+    assert bench.suspend(fit, "offload") == Suspension("offload", 0, same_device=False)
+    bench.resume(fit, device=1)
+    assert fit.run(WHERE) == f"{GPU.format(1)}\n"
+
+
+def test_one_that_has_used_its_device_comes_back_there(fit: Attached, bench: Bench) -> None:
+    fit.run(TOUCHED)
+    assert bench.suspend(fit, "offload").same_device
+    bench.resume(fit)
+    assert fit.run(WHERE) == f"{GPU.format(0)}\n"
+
+
+def test_one_that_used_its_device_while_it_was_paused_is_not_put_on_another(
+    fit: Attached, bench: Bench, tmp_path: Path
+) -> None:
+    go, done = tmp_path / "go", tmp_path / "done"
+    fit.run(THREAD.format(go=str(go), done=str(done), touch=TOUCHED))
+    assert not bench.suspend(fit, "offload").same_device
+    go.touch()
+    while not done.exists():
+        time.sleep(0.01)
+    with pytest.raises(Conflict, match="torch has used CUDA in this kernel"):
+        bench.resume(fit, device=1)
+    assert fit.ask("status")["closed"]
+    bench.resume(fit, device=0)
+
+
+def test_one_whose_children_know_only_the_old_device_comes_back_there(fit: Attached, bench: Bench) -> None:
+    fit.run(
+        "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)"
+    )
+    assert bench.suspend(fit, "offload").same_device
+    bench.resume(fit)
+    fit.run("child.kill()")

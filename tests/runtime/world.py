@@ -126,6 +126,8 @@ class DictKernels:
         self.computing: set[str] = set()
         self.held: set[str] = set()
         self.methods: tuple[str, ...] = ()
+        #: what suspending and resuming raise instead
+        self.fails: Conflict | None = None
         self.may_attach = asyncio.Event()
         self.may_attach.set()
 
@@ -154,10 +156,15 @@ class DictKernels:
     async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
         if kernel_id in self.computing:
             raise Conflict("A cell runs.", code="kernel_busy")
+        if self.fails is not None:
+            raise self.fails
         self.gated.add(kernel_id)
         return Suspension(methods[0] if methods else "gate", saved_bytes=10**9 if methods else 0)
 
-    async def resume(self, kernel_id: str) -> bool:
+    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
+        if self.fails is not None:
+            raise self.fails
+        self.rows[kernel_id] = (self.rows[kernel_id][0], dict(env))
         self.gated.discard(kernel_id)
         return kernel_id in self.held
 

@@ -318,3 +318,27 @@ def test_kill_9_in_the_middle_of_it(site: Site, then: str) -> None:
     site.shown()
     assert "[1, 2, 3]" in fit.run("print(precious)")
     assert session(again, first)["state"] == "active"
+
+
+def test_a_notebook_that_has_not_used_its_gpu_comes_back_on_another(site: Site) -> None:
+    site.nvml.state(f"driver {DRIVER}\ngpus 2\ngpu.0.name {MODEL}\ngpu.1.name {MODEL}")
+    server = site.server()
+    where = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    fit = LiveKernel(server, "fit.ipynb")
+    first = get(server, fit)
+    eventually(lambda: on_it(server, first, fit))
+    before = fit.run(where).strip()
+    assert server.call("POST", f"/sessions/{first}/pause", {}).status_code == 200
+    eventually(lambda: session(server, first)["shares"] == [])
+    # both are somebody's, and then the other one is free
+    others = [server.call("POST", "/sessions", {"flavor": "t4", "kind": "job"}).json() for _ in range(2)]
+    for other in others:
+        server.call("POST", f"/sessions/{other['id']}/claim")
+    (free,) = [o["id"] for o in others if session(server, o["id"])["shares"][0]["device_uuid"] != before]
+    server.call("DELETE", f"/sessions/{free}")
+    after = fit.run(f"before = 'kept'; {where}").strip().splitlines()[-1]
+    assert {before, after} == {GPU.format(0), GPU.format(1)}
+    assert session(server, first)["shares"][0]["device_uuid"] == after
+    with server.client() as client:
+        client.post(f"/api/kernels/{fit.id}/restart")
+    assert fit.run(where).strip() == after, "it stays there"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["sees", "touched", "why_touched"]
+__all__ = ["move", "sees", "touched", "why_touched"]
 
 #: answer of every driver call before ``cuInit``
 CUDA_ERROR_NOT_INITIALIZED = 3
@@ -38,6 +39,25 @@ def why_touched() -> str | None:
     if state == CUDA_ERROR_NOT_INITIALIZED:
         return None
     return "CUDA has been used in this kernel" if state is not None else "CUDA's driver is loaded in this kernel"
+
+
+def move(env: Mapping[str, str | None]) -> dict[str, Any]:
+    """Put this process on another share, by its environment; None unsets a variable.
+
+    Returns
+    -------
+    dict
+        ``{"ok", "error"}``: once CUDA has been initialised it can't be done, unless it is on that device already.
+    """
+    why = why_touched()
+    if why is not None and env.get("CUDA_VISIBLE_DEVICES") != os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return {"ok": False, "error": f"It could go on with another GPU only before the first use of one: {why}."}
+    for name, value in env.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    return {"ok": True, "error": None}
 
 
 def sees(uuid: str) -> bool | None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from . import offload_cupy, offload_jax, offload_memory, offload_others, offload_torch, words
+from . import cuda, offload_cupy, offload_jax, offload_memory, offload_others, offload_torch, words
 from .offload_parts import Found, Framework, Piece, Stay, grouped, in_doubt, settle
 
 __all__ = ["back", "out", "preview", "state"]
@@ -76,9 +76,12 @@ def out(budget_bytes: int | None = None, pinned_bytes: int | None = None) -> Rep
     -------
     dict
         ``{"ok", "moved_bytes", "stays_bytes", "stays": [{"what", "bytes", "why"}], "frameworks": {name: moved bytes},
-        "seconds", "error"}``; ``error`` is a sentence, or None. Never raises.
+        "seconds", "error", "untouched"}``; ``error`` is a sentence, or None. ``untouched``: there was nothing, and CUDA
+        has not been initialised here, so that another device will do as well. Never raises.
     """
-    return _told(lambda: _out(budget_bytes, pinned_bytes))
+    report = _told(lambda: _out(budget_bytes, pinned_bytes))
+    nothing = report["ok"] and not report["moved_bytes"] and not report["stays"]
+    return {**report, "untouched": nothing and not cuda.touched()}
 
 
 def back() -> Report:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from ..errors import Conflict
 from .checkpoint import Checkpointer, Held, Outcome
-from .methods import Aside, Remember, Saved, Subject
+from .methods import Aside, Remember, Saved, Subject, tree_of
 
 __all__ = ["Checkpoint"]
 
@@ -53,7 +52,7 @@ class Checkpoint:
         return self._able and bool(_devices(env)) and not on_mps and not on_mig
 
     async def out(self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool) -> Aside:
-        pids = await asyncio.to_thread(_tree, subject.pid)
+        pids = await asyncio.to_thread(tree_of, subject.pid)
         known = tuple(_held(saved))
 
         async def work() -> _Done:
@@ -81,7 +80,7 @@ class Checkpoint:
     async def back(self, subject: Subject, saved: Saved) -> None:
         held = tuple(_held(saved))
         # which it was may not have been remembered: then all are looked at
-        pids = [one.pid for one in held] or await asyncio.to_thread(_tree, subject.pid)
+        pids = [one.pid for one in held] or await asyncio.to_thread(tree_of, subject.pid)
         done = await self._checkpointer.resume(pids, saved=held)
         if done.kind != "resumed" and done.code != "nothing_there":
             raise _refusal(done)
@@ -122,13 +121,3 @@ def _refusal(done: Outcome) -> Conflict:
     if done.kind == "lost":
         return Conflict(f"{done.text} {_LOST}", code=done.code, lost=True)
     return Conflict(_said(done), code=done.code)
-
-
-def _tree(pid: int) -> list[int]:
-    """A process and all its children."""
-    import psutil
-
-    pids = [pid]
-    with contextlib.suppress(psutil.Error):
-        pids += [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    return pids

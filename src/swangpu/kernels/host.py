@@ -131,8 +131,9 @@ class JupyterKernelHost:
             self._gated.add(kernel_id)
             return found
 
-    async def resume(self, kernel_id: str) -> bool:
+    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
         async with self._lock(kernel_id):
+            self._rebind(kernel_id, env)
             subject = self._subject(kernel_id)
             if subject is None:
                 return False
@@ -214,32 +215,7 @@ class JupyterKernelHost:
         return dict(os.environ)
 
     async def preview(self, kernel_id: str) -> Mapping[str, Any]:
-        kernel = self._kernel(kernel_id)
-        out: dict[str, Any] = {
-            "kernel_id": kernel_id,
-            "restart_needed": True,
-            "carry_supported": False,
-            "carried": [],
-            "left": [],
-            "stack": [],
-            "warning": None,
-        }
-        if not variables.is_python(kernel):
-            return out
-        if getattr(kernel, "execution_state", "") == "busy":
-            out["warning"] = {
-                "code": "kernel_busy",
-                "params": {},
-                "text": "A cell is running. It would be stopped, and all variables lost. Wait for it to keep them.",
-            }
-            return out
-        found = await variables.ask_kernel(kernel, "swangpu_kernel.carry.preview()", variables.PREVIEW_TIMEOUT_S)
-        stack = await variables.ask_kernel(kernel, "swangpu_kernel.stack.check()", variables.PREVIEW_TIMEOUT_S)
-        if isinstance(found, dict):
-            out.update(carry_supported=True, carried=found.get("carried", []), left=found.get("left", []))
-        if isinstance(stack, dict):
-            out.update(stack=stack.get("stack", []), warning=stack.get("warning"))
-        return out
+        return {"kernel_id": kernel_id, **await variables.preview(self._kernel(kernel_id))}
 
     def kernels(self) -> Sequence[KernelInfo]:
         out = []
@@ -354,6 +330,15 @@ class JupyterKernelHost:
         if lost:
             self.on_left(kernel_id, session_id, lost, "")
         return False
+
+    def _rebind(self, kernel_id: str, env: Mapping[str, str | None]) -> None:
+        """The next restart, and the next server, are to find the kernel on the shares that it has now."""
+        known, path, record = BINDINGS.of_kernel.get(kernel_id), self._record_path(kernel_id), self._record(kernel_id)
+        if known is None or not env or dict(known.env) == dict(env):
+            return
+        BINDINGS.of_kernel[kernel_id] = Binding(known.session_id, dict(env))
+        if path is not None and record is not None:
+            registry.write(path, {**record, "env": dict(env)})
 
     def _subject(self, kernel_id: str) -> Subject | None:
         """A kernel as it is put aside, None for one without a gate."""

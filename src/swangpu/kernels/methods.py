@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +13,15 @@ from typing import Any, Protocol
 from ..errors import Conflict
 from .variables import ask_kernel, is_python
 
-__all__ = ["MOVE_TIMEOUT_S", "Aside", "Method", "Offload", "Remember", "Subject"]
+__all__ = ["MOVE_TIMEOUT_S", "Aside", "Method", "Offload", "Remember", "Saved", "Subject", "tree_of"]
 
 log = logging.getLogger(__name__)
 
 #: moving what is on a device to host memory and back, in seconds: 80 GB at the slowest rate that was measured
 MOVE_TIMEOUT_S = 90.0
-_OFFLOAD = "__import__('importlib').import_module('swangpu_kernel.offload').%s()"
+_IMPORT = "__import__('importlib').import_module"
+_OFFLOAD = f"{_IMPORT}('swangpu_kernel.offload').%s()"
+_MOVE = f"{_IMPORT}('swangpu_kernel.cuda').move(%r)"
 
 #: what a method wants to have back at the resume, as JSON
 Saved = Sequence[Mapping[str, Any]]
@@ -35,7 +39,7 @@ class Subject:
     pid : int
         The kernel's own process.
     env : mapping
-        The environment of the shares that it is on.
+        The environment of the shares that it is on, or is to come back to; None unsets a variable.
     """
 
     kernel: Any
@@ -116,13 +120,25 @@ class Offload:
 
     async def out(self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool) -> Aside:
         answer = await ask_kernel(subject.kernel, _OFFLOAD % "out", MOVE_TIMEOUT_S)
-        if isinstance(answer, dict) and answer.get("ok"):
-            return Aside(True, int(answer.get("moved_bytes") or 0))
-        why = _why(answer)
-        log.info("What a kernel has on its device could not be moved: %s", why)
-        return Aside(False, code="not_saved", text=f"What it has on the device could not be moved. {why}".strip())
+        if not isinstance(answer, dict) or not answer.get("ok"):
+            why = _why(answer)
+            log.info("What a kernel has on its device could not be moved: %s", why)
+            return Aside(False, code="not_saved", text=f"What it has on the device could not be moved. {why}".strip())
+        # Its children have the environment that they were started with.
+        free = bool(answer.get("untouched")) and await asyncio.to_thread(tree_of, subject.pid) == [subject.pid]
+        if free:
+            await remember([{"untouched": True}])
+        return Aside(True, int(answer.get("moved_bytes") or 0), same_device=not free)
 
     async def back(self, subject: Subject, saved: Saved) -> None:
+        if any(one.get("untouched") for one in saved):
+            moved = await ask_kernel(subject.kernel, _MOVE % dict(subject.env), MOVE_TIMEOUT_S)
+            if not isinstance(moved, dict) or not moved.get("ok"):
+                raise Conflict(
+                    f"It could not be put on its GPU. {_why(moved)}".strip(),
+                    hint="It is tried again.",
+                    code="not_restored",
+                )
         answer = await ask_kernel(subject.kernel, _OFFLOAD % "back", MOVE_TIMEOUT_S)
         if not isinstance(answer, dict) or not answer.get("ok"):
             raise Conflict(
@@ -134,3 +150,13 @@ class Offload:
 
 def _why(answer: Any) -> str:
     return str(answer.get("error") or "") if isinstance(answer, dict) else "The kernel did not answer."
+
+
+def tree_of(pid: int) -> list[int]:
+    """A process and all its children."""
+    import psutil
+
+    pids = [pid]
+    with contextlib.suppress(psutil.Error):
+        pids += [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    return pids

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import Conflict
 from . import registry
 
-__all__ = ["PREVIEW_TIMEOUT_S", "Saved", "ask_kernel", "is_python", "load", "ready", "save"]
+__all__ = ["PREVIEW_TIMEOUT_S", "Saved", "ask_kernel", "is_python", "load", "preview", "ready", "save"]
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,34 @@ async def ask_kernel(kernel: Any, expression: str, timeout_s: float) -> Any:
         return None
     finally:
         client.stop_channels()
+
+
+async def preview(kernel: Any) -> dict[str, Any]:
+    """What a restart would do to a kernel's variables, and whether its libraries can use a GPU."""
+    out: dict[str, Any] = {
+        "restart_needed": True,
+        "carry_supported": False,
+        "carried": [],
+        "left": [],
+        "stack": [],
+        "warning": None,
+    }
+    if not is_python(kernel):
+        return out
+    if getattr(kernel, "execution_state", "") == "busy":
+        out["warning"] = {
+            "code": "kernel_busy",
+            "params": {},
+            "text": "A cell is running. It would be stopped, and all variables lost. Wait for it to keep them.",
+        }
+        return out
+    found = await ask_kernel(kernel, "swangpu_kernel.carry.preview()", PREVIEW_TIMEOUT_S)
+    stack = await ask_kernel(kernel, "swangpu_kernel.stack.check()", PREVIEW_TIMEOUT_S)
+    if isinstance(found, dict):
+        out.update(carry_supported=True, carried=found.get("carried", []), left=found.get("left", []))
+    if isinstance(stack, dict):
+        out.update(stack=stack.get("stack", []), warning=stack.get("warning"))
+    return out
 
 
 async def save(kernel: Any, folder: Path, interrupt: Callable[[], Awaitable[None]] | None = None) -> Saved:

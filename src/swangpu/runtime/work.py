@@ -304,9 +304,10 @@ class Work:
             except Exception:
                 log.exception("Session %s could not be put aside", session.id)
                 outcome = ev.PauseFailed(session.id, "pause_failed", "It could not be paused.")
-            if isinstance(outcome, ev.PauseFailed) and not await self._wake(kernel_ids):
-                # Nothing is said, so it is commanded again: nobody would open a gate of one that goes on.
-                return
+            if isinstance(outcome, ev.PauseFailed) and not outcome.lost:
+                if not await self._wake(kernel_ids, self.environment(session)):
+                    # Nothing is said, so it is commanded again: nobody would open a gate of one that goes on.
+                    return
             await self.report(outcome)
 
     async def _put_aside(
@@ -329,13 +330,13 @@ class Work:
             same_device=any(one.same_device for one in done),
         )
 
-    async def _wake(self, kernel_ids: Sequence[str]) -> bool:
+    async def _wake(self, kernel_ids: Sequence[str], env: Mapping[str, str | None]) -> bool:
         """A pause came to nothing: its kernels go on. Whether all of them do."""
         awake = True
         for kernel_id in kernel_ids:
             try:
                 if self.kernels is not None:
-                    await self.kernels.resume(kernel_id)
+                    await self.kernels.resume(kernel_id, env)
             except SwanGpuError as error:
                 log.warning("Kernel %s could not be paused, and does not go on: %s", kernel_id, error)
                 awake = False
@@ -350,7 +351,7 @@ class Work:
             async with self._lock(session.id):
                 for kernel_id in self._kernels_of(session):
                     if self.kernels is not None:
-                        busy = await self.kernels.resume(kernel_id) or busy
+                        busy = await self.kernels.resume(kernel_id, self.environment(session)) or busy
                         back += 1
         except SwanGpuError as error:
             lost = bool(error.params.get("lost"))

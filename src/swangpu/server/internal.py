@@ -172,7 +172,7 @@ async def _do(host: KernelHost, kernel_id: str, action: str, call: KernelCall) -
         case "suspend":
             return await host.suspend(kernel_id, call.methods)
         case "resume":
-            return await host.resume(kernel_id)
+            return await host.resume(kernel_id, call.env)
         case _:
             raise NotFound("There is nothing at this address.", code="no_such_route")
     return None

@@ -148,11 +148,12 @@ class PeerKernelHost:
         found = await self._near.act(known.neighbour, kernel_id, "suspend", call, ACTION_TIMEOUT_S)
         return msgspec.convert(found, Suspension)
 
-    async def resume(self, kernel_id: str) -> bool:
+    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
         known = await self._holder(kernel_id)
         if known is None:
-            return await self.local.resume(kernel_id)
-        return bool(await self._near.act(known.neighbour, kernel_id, "resume", KernelCall(), ACTION_TIMEOUT_S))
+            return await self.local.resume(kernel_id, env)
+        call = KernelCall(env=dict(env))
+        return bool(await self._near.act(known.neighbour, kernel_id, "resume", call, ACTION_TIMEOUT_S))
 
     async def preview(self, kernel_id: str) -> Mapping[str, object]:
         known = await self._holder(kernel_id)
