@@ -164,6 +164,33 @@ def test_what_the_kernel_can_not_move_itself_is_suspended(fit: Attached, bench: 
     assert fit.run("print(count)") == "41\n"
 
 
+#: all of it, and what a library without a way to move it keeps
+PARTLY = """
+import swangpu_kernel.offload as o
+tried = []
+def out():
+    tried.append("out")
+    return {"ok": True, "moved_bytes": 10, "stays_bytes": 5 * 10**9, "stays": ["tensorflow"]}
+def back():
+    tried.append("back")
+    return {"ok": True}
+o.out, o.back = out, back
+"""
+
+
+def test_where_much_would_stay_on_the_device_all_of_it_is_suspended(fit: Attached, bench: Bench) -> None:
+    fit.run(PARTLY)
+    assert bench.suspend(fit, "offload", "checkpoint") == Suspension("checkpoint", 64 * MIB)
+    bench.resume(fit)
+    assert fit.run("print(tried)") == "['out', 'back']\n"
+    bench.cuda.faults(lock="fail:device not ready")
+    assert bench.suspend(fit, "offload", "checkpoint") == Suspension("offload", 10), "better than nothing"
+    bench.resume(fit)
+    assert bench.suspend(fit, "offload") == Suspension("offload", 10)
+    bench.resume(fit)
+    assert fit.run("print(tried)") == "['out', 'back', 'out', 'back', 'out', 'back', 'out', 'back']\n"
+
+
 @pytest.mark.parametrize(
     "env",
     [

@@ -54,6 +54,8 @@ class Aside:
 
     Attributes
     ----------
+    stays_bytes : int
+        What is on the device still.
     doubtful : bool
         Something was begun and taken back, and nobody promises that the kernel is as it was.
     """
@@ -61,6 +63,7 @@ class Aside:
     moved: bool
     saved_bytes: int = 0
     same_device: bool = True
+    stays_bytes: int = 0
     code: str = ""
     text: str = ""
     doubtful: bool = False
@@ -128,7 +131,8 @@ class Offload:
         free = bool(answer.get("untouched")) and await asyncio.to_thread(tree_of, subject.pid) == [subject.pid]
         if free:
             await remember([{"untouched": True}])
-        return Aside(True, int(answer.get("moved_bytes") or 0), same_device=not free)
+        moved, stays = int(answer.get("moved_bytes") or 0), int(answer.get("stays_bytes") or 0)
+        return Aside(True, moved, same_device=not free, stays_bytes=stays)
 
     async def back(self, subject: Subject, saved: Saved) -> None:
         if any(one.get("untouched") for one in saved):

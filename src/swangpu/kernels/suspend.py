@@ -22,6 +22,8 @@ __all__ = ["WAITING", "Suspender"]
 
 #: what a cell that is held shows
 WAITING = "Getting your GPU back …"
+#: where so much stays on the device, another way is tried before
+STAYS_BYTES = 256 * 2**20
 
 
 class Suspender:
@@ -67,23 +69,36 @@ class Suspender:
             )
         # A way that was begun is gone on with: a kernel that is suspended already can't move its arrays.
         begun = str(state.get("aside") or "")
-        failed = Aside(False)
-        for name in dict.fromkeys([begun, *methods] if begun else methods):
-            method = self._methods.get(name)
-            if method is None or not (name == begun or method.fits(subject.kernel, subject.env)):
-                continue
-            saved = _saved(state) if name == begun else []
-            remember = partial(_remember, socket, name)
-            # Said before it is done: whoever comes after a crash brings back more than there is, and not less.
-            await remember(saved)
-            done = await method.out(subject, saved, remember, begun=name == begun)
+        names = [name for name in dict.fromkeys([begun, *methods]) if name == begun or self._fits(name, subject)]
+        found = [self._methods[name] for name in names if name in self._methods]
+        failed, second_best = Aside(False), None
+        for method in found:
+            done = await self._try(method, subject, state if method.name == begun else {})
+            if done.moved and (done.stays_bytes <= STAYS_BYTES or method is found[-1]):
+                return Suspension(method.name, done.saved_bytes, done.same_device)
             if done.moved:
-                return Suspension(name, done.saved_bytes, done.same_device)
+                # Another way may take all of it.
+                await method.back(subject, [])
+                second_best = second_best or method
             await _remember(socket, "", [])
             failed = done if done.doubtful or not failed.doubtful else failed
         if failed.doubtful:
             raise Conflict(failed.text, code=failed.code, doubtful=True)
+        if second_best is not None:
+            done = await self._try(second_best, subject, {})
+            if done.moved:
+                return Suspension(second_best.name, done.saved_bytes, done.same_device)
         return Suspension("gate", code=failed.code, text=failed.text)
+
+    def _fits(self, name: str, subject: Subject) -> bool:
+        return name in self._methods and self._methods[name].fits(subject.kernel, subject.env)
+
+    async def _try(self, method: Method, subject: Subject, begun: Mapping[str, Any]) -> Aside:
+        """One way; ``begun``: what the agent says of it, if it had been begun before."""
+        saved, remember = _saved(begun), partial(_remember, subject.socket, method.name)
+        # Said before it is done: whoever comes after a crash brings back more than there is, and not less.
+        await remember(saved)
+        return await method.out(subject, saved, remember, begun=bool(begun))
 
     async def resume(self, subject: Subject) -> bool:
         """Move back what was moved, and open the gate; whether a cell had waited.
