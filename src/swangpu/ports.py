@@ -23,6 +23,8 @@ __all__ = [
     "KernelHost",
     "KernelInfo",
     "Ledger",
+    "Remark",
+    "Saying",
     "StartSpec",
     "Suspension",
 ]
@@ -167,6 +169,44 @@ class Suspension:
         return self.method != "gate"
 
 
+@dataclass(frozen=True)
+class Remark:
+    """Something that is true of a session now, and that its person should know.
+
+    Attributes
+    ----------
+    key : str
+        Under which it is said once.
+    text : str
+        One line.
+    actions : tuple of str
+        What can be done about it: ``extend``, ``release``.
+    until : float or None
+        From when on it is not true any more (Unix seconds), whoever is there to say so.
+    """
+
+    key: str
+    text: str
+    actions: tuple[str, ...] = ()
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class Saying:
+    """What a kernel's cells show beside what they compute.
+
+    Attributes
+    ----------
+    remarks : tuple of Remark
+        For the output of the next cell that runs.
+    waiting : str
+        What a cell shows while it is held for its GPU; nothing else than before when empty.
+    """
+
+    remarks: tuple[Remark, ...] = ()
+    waiting: str = ""
+
+
 class KernelHost(Protocol):
     """The kernels of one Jupyter server, as the runtime needs them."""
 
@@ -203,6 +243,13 @@ class KernelHost(Protocol):
 
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
         """Close or open the agent's gate: while closed, execute requests are held in order."""
+        ...
+
+    async def say(self, kernel_id: str, saying: Saying) -> None:
+        """Have a kernel's cells show this in the place of what they were to show before. Idempotent.
+
+        Nothing happens where no agent speaks for the kernel.
+        """
         ...
 
     async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:

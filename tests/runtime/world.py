@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from broker.fleet import inventory
+from swangpu.broker.policy import Policy
 from swangpu.domain.devices import PoolInventory, Share
 from swangpu.domain.records import DemandRecord, JournalEntry, UsageRecord
 from swangpu.domain.sessions import Carry
 from swangpu.errors import Conflict, LedgerUnavailable, NotFound, PoolUnavailable
-from swangpu.ports import BackendStatus, KernelInfo, StartSpec, Suspension
+from swangpu.ports import BackendStatus, KernelInfo, Saying, StartSpec, Suspension
 from swangpu.runtime import Runtime
 
 
@@ -128,6 +129,9 @@ class DictKernels:
         self.methods: tuple[str, ...] = ()
         #: what suspending and resuming raise instead
         self.fails: Conflict | None = None
+        self.said: list[tuple[str, Saying]] = []
+        #: process ids of those that have an agent
+        self.agents: dict[str, int] = {}
         self.may_attach = asyncio.Event()
         self.may_attach.set()
 
@@ -149,6 +153,9 @@ class DictKernels:
 
     async def preview(self, kernel_id: str) -> Mapping[str, object]:
         return {}
+
+    async def say(self, kernel_id: str, saying: Saying) -> None:
+        self.said.append((kernel_id, saying))
 
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
         (self.gated.add if closed else self.gated.discard)(kernel_id)
@@ -174,7 +181,13 @@ class DictKernels:
     def kernels(self) -> list[KernelInfo]:
         return [
             KernelInfo(
-                i, s, "busy" if i in self.computing else "idle", f"{i}.ipynb", "python3", pause_methods=self.methods
+                i,
+                s,
+                "busy" if i in self.computing else "idle",
+                f"{i}.ipynb",
+                "python3",
+                self.agents.get(i),
+                pause_methods=self.methods,
             )
             for i, (s, _) in self.rows.items()
         ]
@@ -187,7 +200,8 @@ class DictKernels:
 class Site:
     """All of it together; `restart` is what a kill -9 and a new start leave."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.policy = policy
         self.clock = TestClock()
         self.ledger = MemoryLedger()
         self.backend = ScriptedBackend(self.clock)
@@ -196,7 +210,12 @@ class Site:
 
     def _runtime(self) -> Runtime:
         return Runtime(
-            ledger=self.ledger, backends={"local": self.backend}, clock=self.clock, kernels=self.kernels, simulated=True
+            ledger=self.ledger,
+            backends={"local": self.backend},
+            clock=self.clock,
+            policy=self.policy,
+            kernels=self.kernels,
+            simulated=True,
         )
 
     async def crash_and_restart(self) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["clean", "clock", "duration", "ending", "memory", "ordinal", "state", "title", "waiting"]
+__all__ = ["clean", "clock", "duration", "ending", "memory", "ordinal", "place", "state", "title", "waiting"]
 
 Json = Mapping[str, Any]
 
@@ -64,8 +64,30 @@ def waiting(offer: Json) -> str:
     estimate = offer.get("estimate")
     if not estimate:
         return "All taken; how long it takes is not known"
+    said = _usually(estimate)
+    return f"{said[0].upper()}{said[1:]}"
+
+
+def _usually(estimate: Json) -> str:
     half, most = duration(estimate["p50_s"]), duration(estimate["p90_s"])
-    return f"Usually {half}" if half == most else f"Usually {half}, 9 of 10 under {most}"
+    return f"usually {half}" if half == most else f"usually {half}, 9 of 10 under {most}"
+
+
+def place(session: Json) -> str:
+    """Where a session is in the queue, and how long that takes: ``2nd of 5 in the queue; usually 14 min``."""
+    position, length, estimate = (session.get(name) for name in ("queue_position", "queue_length", "estimate"))
+    if not position:
+        said = "in the queue"
+    elif position == 1:
+        said = "next in the queue"
+    else:
+        of = f" of {length}" if length and length >= position else ""
+        said = f"{ordinal(position)}{of} in the queue"
+    if not estimate or estimate["p90_s"] <= 0:
+        return said
+    if estimate.get("basis") == "lease_ends":
+        return f"{said}; at the latest in {duration(estimate['p90_s'])}"
+    return f"{said}; {_usually(estimate)}"
 
 
 def title(thing: Json) -> str:

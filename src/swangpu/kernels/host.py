@@ -16,11 +16,13 @@ from typing import Any
 
 from ..domain.sessions import Carry
 from ..errors import Conflict, NotFound
-from ..ports import KernelInfo, Suspension
+from ..ports import KernelInfo, Saying, Suspension
 from . import registry, variables
 from .bindings import BINDINGS, Adoption, Binding
+from .culling import idle_limit_s
 from .door import ask
 from .methods import Subject
+from .saying import say
 from .suspend import Suspender
 
 __all__ = ["JupyterKernelHost"]
@@ -121,6 +123,11 @@ class JupyterKernelHost:
         request = {"do": "close", "message": message} if closed else {"do": "open"}
         await asyncio.to_thread(ask, subject.socket, request)
         (self._gated.add if closed else self._gated.discard)(kernel_id)
+
+    async def say(self, kernel_id: str, saying: Saying) -> None:
+        kernel, socket = self._kernel(kernel_id), self._socket(kernel_id)
+        if socket is not None:
+            await say(socket, saying, magics=variables.is_python(kernel))
 
     async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
         async with self._lock(kernel_id):
@@ -233,20 +240,12 @@ class JupyterKernelHost:
                     agent_pid=getattr(kernel.provisioner, "pid", None) if self._record_path(kernel_id) else None,
                     pid=getattr(kernel.provisioner, "pid", None),
                     gated=kernel_id in self._gated,
-                    idle_limit_s=self._idle_limit_s(kernel_id),
+                    idle_limit_s=idle_limit_s(self._manager, kernel_id),
                     # without an agent there is no gate
                     pause_methods=self.suspender.methods_of(kernel, env) if self._record_path(kernel_id) else (),
                 )
             )
         return out
-
-    def _idle_limit_s(self, kernel_id: str) -> float | None:
-        manager = self._manager
-        limit_s = getattr(manager, "cull_idle_timeout", 0)
-        connected = bool(getattr(manager, "_kernel_connections", {}).get(kernel_id, 0))
-        if limit_s <= 0 or (connected and not getattr(manager, "cull_connected", False)):
-            return None
-        return float(limit_s)
 
     def find(self, path: str) -> str | None:
         wanted = path.strip("/")

@@ -53,9 +53,17 @@ class Voice:
         if text:
             self.progress(request, text)
 
-    def progress(self, request: Message, text: str) -> None:
+    def progress(self, request: Message, text: str, *, instead: bool = False) -> None:
+        """Say what a held execution waits for; ``instead``: in the place of what was said before."""
         if not request.content.get("silent"):
-            self._say("stream", {"name": "stderr", "text": f"{text}\n"}, request.header)
+            if instead:
+                # it goes when the next line comes, and nothing jumps
+                self._say("clear_output", {"wait": True}, request.header)
+            self.remark(request.header, text)
+
+    def remark(self, parent: dict[str, Any], text: str) -> None:
+        """One line in the output of a cell."""
+        self._say("stream", {"name": "stderr", "text": f"{text}\n"}, parent)
 
     def resumes(self, request: Message) -> None:
         """Take the progress away, so that it is not saved with the notebook."""

@@ -19,6 +19,7 @@ from swangpu.kernels.desk import Desk
 from swangpu.kernels.gate import Gate, Verdict
 from swangpu.kernels.messages import Message, Scribe
 from swangpu.kernels.relay import CHANNELS, Relay, receive
+from swangpu.kernels.remarks import Remarks
 from swangpu.kernels.voice import Voice
 
 __all__ = ["Watchman"]
@@ -63,6 +64,7 @@ class Watchman:
         self._record_path = record_path
         self._wake = wake
         self._gate = Gate()
+        self._remarks = Remarks()
         self._backlog = Backlog()
         self._scribe = Scribe(record["outer"]["key"].encode(), record["outer"].get("signature_scheme", "hmac-sha256"))
         self._voice = Voice(self._scribe, self._publish, self._to_client)
@@ -193,7 +195,13 @@ class Watchman:
             self._voice.kernel_info(message, self._kernel_info)
         elif verdict is Verdict.HOLD and message.type == "execute_request":
             self._voice.waits(message, self._gate.message if message is self._gate.first else "")
+        elif verdict is Verdict.PASS:
+            self._passes(message)
         return verdict is Verdict.PASS
+
+    def _passes(self, request: Message) -> None:
+        if request.type == "execute_request":
+            self._remarks.passes(request.id, read=request.content.get("store_history") is not False)
 
     def _subscription(self, frame: bytes) -> None:
         topic = frame[1:]
@@ -228,12 +236,22 @@ class Watchman:
     def _from_kernel(self, channel: str, frames: list[bytes]) -> None:
         if channel == "iopub":
             self._publish(frames)
+            if self._remarks:
+                self._remark(frames)
             return
         if channel == "shell" and (message := Message.parse(frames)) is not None:
             self._gate.replied(message)
             if message.type == "kernel_info_reply" and self._kernel_info is None:
                 self._kernel_info = message.content
         self._to_client(channel, frames)
+
+    def _remark(self, frames: list[bytes]) -> None:
+        """Say in the output of a cell that begins what its person should know."""
+        message = Message.parse(frames)
+        if message is None or message.type != "execute_input":
+            return
+        for text in self._remarks.take(str(message.parent.get("msg_id", "")), time.time()):
+            self._voice.remark(message.parent, text)
 
     def _publish(self, frames: list[bytes]) -> None:
         if self._outage:
@@ -282,14 +300,24 @@ class Watchman:
     # -- the gate ---------------------------------------------------------------------------------
 
     def _close_gate(self, text: str) -> None:
+        before = self._gate.message
         self._gate.close(text)
-        if text and (first := self._gate.first) is not None:
-            self._voice.progress(first, text)
+        if text and text != before and (first := self._gate.first) is not None:
+            self._voice.progress(first, text, instead=bool(before))
+
+    def _say(self, request: dict[str, Any]) -> None:
+        """Take what is true now: for the next cell, and for the one that waits."""
+        self._remarks.put(request.get("remarks"))
+        waiting = str(request.get("waiting", ""))[:1000]
+        # who tells it may not know yet that the gate is open
+        if waiting and self._gate.closed and self._gate.message:
+            self._close_gate(waiting)
 
     def _open_gate(self) -> None:
         if self._gate.message and (first := self._gate.first) is not None:
             self._voice.resumes(first)
         for message in self._gate.open():
+            self._passes(message)
             self._to_kernel("shell", message.frames)
 
     def _interrupt_held(self) -> bool:
@@ -310,6 +338,8 @@ class Watchman:
         elif wanted == "open":
             self._open_gate()
             self._aside, self._saved = "", []
+        elif wanted == "say":
+            self._say(request)
         elif wanted == "aside":
             saved = request.get("saved")
             self._aside, self._saved = str(request.get("method", ""))[:100], saved if isinstance(saved, list) else []
@@ -325,6 +355,7 @@ class Watchman:
             "running": self._gate.busy,
             "aside": self._aside,
             "saved": self._saved,
+            "remarks": len(self._remarks),
             "kernel_pid": self._kernel_pid,
             "kept": len(self._backlog),
             "outage": self._outage,

@@ -304,10 +304,10 @@ class Work:
             except Exception:
                 log.exception("Session %s could not be put aside", session.id)
                 outcome = ev.PauseFailed(session.id, "pause_failed", "It could not be paused.")
-            if isinstance(outcome, ev.PauseFailed) and not outcome.lost:
-                if not await self._wake(kernel_ids, self.environment(session)):
-                    # Nothing is said, so it is commanded again: nobody would open a gate of one that goes on.
-                    return
+            unharmed = isinstance(outcome, ev.PauseFailed) and not outcome.lost
+            if unharmed and not await self._wake(kernel_ids, self.environment(session)):
+                # Nothing is said, so it is commanded again: nobody would open a gate of one that goes on.
+                return
             await self.report(outcome)
 
     async def _put_aside(

@@ -22,7 +22,7 @@ from ..api.inputs import parse_body
 from ..api.problems import MEDIA_TYPE, from_http_status, problem
 from ..domain.sessions import Carry
 from ..errors import BadInput, NotFound, SwanGpuError
-from ..ports import KernelHost, KernelInfo
+from ..ports import KernelHost, KernelInfo, Saying
 
 if TYPE_CHECKING:
     from .service import Service
@@ -44,6 +44,7 @@ class KernelCall(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     closed: bool = False
     message: str = ""
     methods: list[str] = []
+    saying: Saying | None = None
 
 
 class Kernels(msgspec.Struct):
@@ -167,6 +168,8 @@ async def _do(host: KernelHost, kernel_id: str, action: str, call: KernelCall) -
             await host.unbind(kernel_id, call.session_id)
         case "gate":
             await host.gate(kernel_id, call.closed, call.message)
+        case "say":
+            await host.say(kernel_id, call.saying or Saying())
         case "preview":
             return await host.preview(kernel_id)
         case "suspend":

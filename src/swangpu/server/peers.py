@@ -19,7 +19,7 @@ import msgspec
 
 from ..domain.sessions import Carry
 from ..errors import NotFound, SwanGpuError, Unavailable
-from ..ports import KernelHost, KernelInfo, Suspension
+from ..ports import KernelHost, KernelInfo, Saying, Suspension
 from .internal import KernelCall, Report
 from .letters import Outbox
 from .neighbours import Neighbour, Neighbourhood
@@ -139,6 +139,13 @@ class PeerKernelHost:
             await self.local.gate(kernel_id, closed, message)
             return
         await self._act(known, kernel_id, "gate", KernelCall(closed=closed, message=message))
+
+    async def say(self, kernel_id: str, saying: Saying) -> None:
+        known = await self._holder(kernel_id)
+        if known is None:
+            await self.local.say(kernel_id, saying)
+        else:
+            await self._act(known, kernel_id, "say", KernelCall(saying=saying))
 
     async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
         known = await self._holder(kernel_id)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..telemetry.attribution import Owner
     from ..telemetry.remote import RemoteGpus
     from ..telemetry.sampler import Sampler
+    from .speaking import Speaker
     from .watch import ShareWatch
 
 __all__ = ["Service", "Settings"]
@@ -102,6 +103,7 @@ class Service:
         #: when the process began that stands for a session's kernel or command, since we know of it
         self._started: dict[tuple[int, str, str | None], float | None] = {}
         self._watch: ShareWatch | None = None
+        self._speaker: Speaker | None = None
         self._telling: set[asyncio.Future[None]] = set()
 
     @property
@@ -189,8 +191,9 @@ class Service:
             self._withdraw()
         if self._runtime is not None:
             runtime, self._runtime = self._runtime, None
-            if self._watch is not None:
-                await self._watch.close()
+            for watching in (self._watch, self._speaker):
+                if watching is not None:
+                    await watching.close()
             if runtime.telemetry is not None:
                 await runtime.telemetry.close()
             await runtime.stop()
@@ -221,6 +224,7 @@ class Service:
         from ..telemetry.history_files import HistoryFiles
         from ..telemetry.prometheus import expose
         from .metering import SiteMeter
+        from .speaking import Speaker
         from .telemetry import SiteTelemetry
         from .watch import ShareWatch
 
@@ -274,6 +278,8 @@ class Service:
         changed()
         watch = self._watch = ShareWatch(runtime, holding, self._all_pids)
         telemetry.subscribe(lambda snapshot: watch.look(snapshot.samples))
+        self._speaker = Speaker(runtime, self.kernels)
+        self._speaker.look()
         if ledger.put_aside is not None:
             runtime.tell([_put_aside(settings.owner, ledger.put_aside)])
         meter = SiteMeter(runtime, user_names=settings.metrics_user_names)
