@@ -6,8 +6,13 @@ from broker.fleet import GB, inventory
 from swangpu.broker import commands as cmd
 from swangpu.broker import events as ev
 from swangpu.broker.broker import Broker
-from swangpu.broker.policy import Policy
+from swangpu.broker.fairness import in_order
+from swangpu.broker.policy import Policy, Reclaim, ReclaimMode
+from swangpu.broker.reasons import waiting_reason
 from swangpu.domain.sessions import Request, Session, SessionState
+
+#: what can be paused is, after a minute without work
+ENFORCE = Policy(reclaim=(("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=60.0, residency_s=0.0)),))
 
 
 class Desk:
@@ -68,3 +73,22 @@ class Desk:
 
     def __getitem__(self, session_id: str) -> Session:
         return self.broker.session(session_id)
+
+
+def order(desk: Desk) -> list[str]:
+    """Whose turn comes when."""
+    return [s.user for s in in_order(desk.broker.state, desk.now)]
+
+
+def reason(desk: Desk, session_id: str) -> str:
+    """Why a session waits, in words."""
+    return waiting_reason(desk.broker.state, desk[session_id]).text
+
+
+def two_held(desk: Desk, methods: tuple[str, ...] = ("offload",)) -> tuple[str, str]:
+    """Sessions of alice and bob on both T4, on which nobody computes."""
+    held = desk.get(user="alice"), desk.get(user="bob")
+    for session in held:
+        desk.work(session, methods=methods)
+        desk.work(session, busy=False, methods=methods)
+    return held

@@ -118,6 +118,7 @@ def test_a_lease_warns_twice_and_ends() -> None:
     desk.pass_time(120)
     assert desk[session].end_reason is EndReason.EXPIRED
     assert desk[session].shares == ()
+    assert [(n.code, n.text) for n in desk.notices[2:]] == [("lease_ended", "T4 goes back. Its lease has ended.")]
 
 
 def test_extending_starts_the_warnings_again_and_stops_at_the_maximum() -> None:

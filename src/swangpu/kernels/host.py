@@ -125,9 +125,9 @@ class JupyterKernelHost:
         (self._gated.add if closed else self._gated.discard)(kernel_id)
 
     async def say(self, kernel_id: str, saying: Saying) -> None:
-        kernel, socket = self._kernel(kernel_id), self._socket(kernel_id)
-        if socket is not None:
-            await say(socket, saying, magics=variables.is_python(kernel))
+        subject = self._subject(kernel_id)
+        if subject is not None:
+            await say(subject.socket, saying, magics=variables.is_python(subject.kernel))
 
     async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
         async with self._lock(kernel_id):

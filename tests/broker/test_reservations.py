@@ -1,0 +1,74 @@
+"""Shares set aside for an event or for maintenance, in virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.desk import Desk, reason
+from swangpu.broker import events as ev
+from swangpu.broker.policy import Policy, Reservation
+from swangpu.domain.sessions import EndReason, SessionState
+from swangpu.errors import Conflict
+
+
+def tutorial(desk: Desk, in_s: float, for_s: float, count: int = 2, users: tuple[str, ...] = ("eva",)) -> None:
+    one = Reservation("r1", "Tutorial", desk.now + in_s, desk.now + in_s + for_s, "local", "t4", count, users)
+    desk.send(ev.Configured(Policy(version=2, reservations=(one,))))
+
+
+def test_a_lease_ends_when_a_reservation_starts_and_says_so() -> None:
+    desk = Desk()
+    before = desk.get(user="alice", duration_s=7200.0)
+    tutorial(desk, in_s=3600.0, for_s=7200.0)
+    after = desk.get(user="bob", duration_s=7200.0)
+    for session in (before, after):
+        assert desk[session].lease_until == desk.now + 3600.0
+        assert desk[session].lease_cause == "reservation"
+    desk.work(before)
+    desk.pass_time(3600)
+    assert desk[before].end_reason is EndReason.EXPIRED, "also of who computes"
+    assert [n.code for n in desk.notices if n.user == "alice"] == ["lease_ends", "lease_ends", "lease_ended"]
+    waits = desk.get(user="alice")
+    assert desk[waits].state is SessionState.QUEUED
+    assert "Tutorial" in reason(desk, waits)
+    assert desk[desk.get(user="eva")].state is SessionState.ACTIVE
+    desk.pass_time(7200)
+    assert desk[waits].state is SessionState.READY, "when it is over, who waits is served"
+
+
+def test_maintenance_is_a_reservation_for_nobody() -> None:
+    desk = Desk()
+    tutorial(desk, in_s=0.0, for_s=600.0, count=1, users=())
+    assert desk[desk.get(user="alice")].state is SessionState.ACTIVE, "only so many are set aside"
+    bob = desk.get(user="bob")
+    assert desk[bob].state is SessionState.QUEUED
+    desk.pass_time(601)
+    assert desk[bob].state is SessionState.READY
+
+
+def test_shares_that_nobody_wants_later_are_given_first() -> None:
+    desk = Desk()
+    tutorial(desk, in_s=3600.0, for_s=600.0, count=1)
+    session = desk[desk.get(user="alice", duration_s=7200.0)]
+    assert session.lease_cause is None, "there was another one"
+    assert desk[desk.get(user="bob", duration_s=7200.0)].lease_cause == "reservation"
+
+
+def test_a_maintenance_window_ends_leases_keeps_everybody_out_and_is_over() -> None:
+    desk = Desk()
+    held = desk.get(user="alice", duration_s=7200.0)
+    tutorial(desk, in_s=1800.0, for_s=600.0, users=())
+    desk.work(held)
+    with pytest.raises(Conflict) as raised:
+        desk.send(ev.Extended(held, 3600.0))
+    assert raised.value.code == "cannot_be_extended"
+    desk.pass_time(1800)
+    assert desk[held].end_reason is EndReason.EXPIRED
+    assert desk[held].reason is not None
+    assert desk[held].reason.code == "reserved"
+    waits = desk.get(user="alice")
+    assert "Some are set aside for Tutorial" in reason(desk, waits)
+    desk.pass_time(599)
+    assert desk[waits].state is SessionState.QUEUED
+    desk.pass_time(2)
+    assert desk[waits].state is SessionState.READY
