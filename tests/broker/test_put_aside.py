@@ -56,6 +56,7 @@ def test_a_session_that_failed_to_come_back_to_a_lost_device_is_not_lost_on_anot
     desk.send(ev.Released(bob, undoable=False))
     lose(desk, first)
     desk.send(ev.ResumeFailed(alice, "not_restored", "The device does not answer."))
+    desk.pass_time(2)
     assert desk[alice].shares[0].device_uuid != first
     desk.send(ev.ResumeDone(alice, busy=True))
     desk.pass_time(300)
