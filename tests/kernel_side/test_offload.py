@@ -50,7 +50,8 @@ def test_it_goes_and_comes_back(on: Callable[[Library], None]) -> None:
     before = offload.preview()
     assert (before["ok"], before["moved_bytes"], len(board.memory)) == (True, 150, 3)
     report = offload.out()
-    assert set(report) == KEYS
+    assert set(report) == {*KEYS, "untouched"}
+    assert not report["untouched"]
     assert (report["ok"], report["moved_bytes"], report["frameworks"], report["error"]) == (
         True,
         150,
@@ -225,6 +226,8 @@ def test_a_framework_that_breaks_is_named_and_nothing_moves_that_it_might_use(on
 
 def test_a_kernel_without_any_framework() -> None:
     for report in (offload.preview(), offload.out(), offload.out(0), offload.back()):
+        # another device would do as well
+        assert report.pop("untouched", True)
         assert set(report) == KEYS
         assert (report["ok"], report["moved_bytes"], report["stays"], report["frameworks"]) == (True, 0, [], {})
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from live_kernel import LiveKernel
@@ -85,6 +87,10 @@ def site(tmp_path: Path, cuda: CudaSim, nvml: NvmlSim) -> Iterator[Site]:
     for server in one.started:
         server.stop()
         server.kill_agents()
+    for process in psutil.process_iter(["cmdline"]):
+        # a stand-in that hangs outlives who started it
+        if str(cuda.program) in (process.info["cmdline"] or ()):
+            process.kill()
     for server in one.started:
         assert "Traceback" not in server.log()
 
@@ -201,12 +207,6 @@ def test_it_is_off_until_the_suspend_test_has_passed(site: Site) -> None:
     assert not (site.cuda.folder / "calls").exists()
 
 
-def test_a_way_that_there_is_not_is_refused(site: Site) -> None:
-    with pytest.raises(AssertionError, match="'magic' is none of offload, checkpoint"):
-        site.server("--SwanGpu.pause_methods=magic")
-    site.started.clear()
-
-
 @pytest.mark.parametrize(
     ("faults", "words"),
     [
@@ -225,7 +225,7 @@ def test_it_can_not_be_suspended_and_goes_on(site: Site, faults: dict[str, Any],
     if words is not None:
         notice = eventually(lambda: told(server).get("not_paused"))
         assert (notice["level"], notice["session_id"]) == ("warning", first)
-        assert notice["text"].startswith("T4, 16 GB could not be paused: The kernel was not suspended:")
+        assert notice["text"].startswith("T4 whole, 16 GB could not be paused: The kernel was not suspended:")
         assert words in notice["text"]
     else:
         assert told(server) == {}, "nothing was done to it"
@@ -263,13 +263,17 @@ def test_lost_while_it_was_suspended(site: Site, faults: dict[str, Any], code: s
 
 def test_lost_while_it_came_back(site: Site) -> None:
     server = site.server(NO_OFFLOAD)
-    _fit, first, _pid = computing(site, server)
+    fit, first, pid = computing(site, server)
     taken_by_another(site, server, first)
     site.cuda.faults(restore="fail:unknown error@failed")
     assert server.call("POST", f"/sessions/{first}/resume", {}).status_code == 200
+    eventually(lambda: session(server, first)["state"] == "ending")
+    # the stand-in stops the whole process, and not only CUDA in it
+    os.kill(pid, signal.SIGCONT)
     ended = eventually(lambda: (s := session(server, first))["state"] == "ended" and s)
     assert (ended["end_reason"], ended["reason"]["code"]) == ("lost", "state_failed")
     assert "What was only on the GPU is lost" in told(server)["state_failed"]["text"]
+    assert fit.run("print(precious)").strip() == "[1, 2, 3]"
 
 
 def test_what_does_not_come_back_at_once_is_tried_again(site: Site) -> None:
@@ -304,7 +308,7 @@ def test_kill_9_in_the_middle_of_it(site: Site, then: str) -> None:
     server = site.server(NO_OFFLOAD)
     fit, first, pid = computing(site, server)
     site.cuda.faults(checkpoint=[then, ""])
-    gan, second = another(server)
+    _gan, second = another(server)
     eventually(lambda: site.state_of(pid) == "locked" and "checkpoint" in site.cuda.actions())
     server.kill()
     (site.cuda.folder / "go").touch()
@@ -312,10 +316,12 @@ def test_kill_9_in_the_middle_of_it(site: Site, then: str) -> None:
         eventually(lambda: site.state_of(pid) == "checkpointed")
         site.shown()
     again = site.server(NO_OFFLOAD, port=server.port)
-    fit.server = gan.server = again
-    eventually(lambda: on_it(again, second, gan))
+    fit.server = again
+    eventually(lambda: session(again, second)["state"] == "active")
+    assert session(again, first)["shares"] == []
     assert site.state_of(pid) == "checkpointed"
     site.shown()
+    again.call("DELETE", f"/sessions/{second}")
     assert "[1, 2, 3]" in fit.run("print(precious)")
     assert session(again, first)["state"] == "active"
 
