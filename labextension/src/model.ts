@@ -64,6 +64,8 @@ export interface State {
   advice: ReasonView | null;
   card: Card | null;
   sessions: readonly SessionView[] | null;
+  /** When the sessions were so, by the server's clock, in Unix seconds. */
+  sessionsAt: number;
   pools: readonly Pool[] | null;
   samples: Readonly<Record<string, SampleView>>;
   series: Readonly<Record<string, Series>>;
@@ -86,6 +88,7 @@ const START: State = {
   advice: null,
   card: null,
   sessions: null,
+  sessionsAt: 0,
   pools: null,
   samples: {},
   series: {},
@@ -247,7 +250,7 @@ export class Model implements IDisposable {
     );
     const ids = new Set(shown.map(s => s.id));
     const series = Object.fromEntries(Object.entries(this.current.series).filter(([id]) => ids.has(id)));
-    return { sessions: shown, series, skew: asOf - Date.now() / 1000 };
+    return { sessions: shown, sessionsAt: asOf, series, skew: asOf - Date.now() / 1000 };
   }
 
   private notice(notice: Notice): void {

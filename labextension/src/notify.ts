@@ -3,6 +3,7 @@ import { Notification } from '@jupyterlab/apputils';
 import type { Notice } from './_wire';
 import type { Actions } from './actions';
 import type { Model } from './model';
+import { holds } from './stale';
 import type { Words } from './words';
 
 const SEEN_KEY = 'swangpu:notices-seen';
@@ -25,9 +26,11 @@ function seenBefore(): string[] {
   }
 }
 
-/** Shows notices as notifications, once per browser, in a tab that somebody sees. */
+/** Shows notices as notifications, once per browser, in a tab that somebody sees, as long as they are true. */
 export class Notifier {
   private waiting: Notice[] = [];
+  /** What is shown, by the notification's id. */
+  private readonly shown = new Map<string, Notice>();
 
   constructor(
     private readonly model: Model,
@@ -40,6 +43,23 @@ export class Notifier {
       this.flush();
     });
     document.addEventListener('visibilitychange', () => this.flush());
+    model.subscribe(() => this.dismiss());
+  }
+
+  /** Take away what is not true any more, wherever that was brought about. */
+  private dismiss(): void {
+    for (const [id, notice] of this.shown) {
+      if (this.stale(notice)) {
+        this.shown.delete(id);
+        Notification.dismiss(id);
+      }
+    }
+  }
+
+  /** What is known of the sessions must not be older than the notice: it may come first. */
+  private stale(notice: Notice): boolean {
+    const { sessions, sessionsAt } = this.model.state;
+    return sessions !== null && sessionsAt >= notice.at && !holds(notice, sessions.find(s => s.id === notice.session_id));
   }
 
   private flush(): void {
@@ -51,14 +71,14 @@ export class Notifier {
     this.waiting = [];
     localStorage.setItem(SEEN_KEY, JSON.stringify([...seen, ...news.map(n => n.id)].slice(-REMEMBERED)));
     if (this.enabled()) {
-      news.forEach(notice => this.show(notice));
+      news.filter(notice => !this.stale(notice)).forEach(notice => this.show(notice));
     }
   }
 
   private show(notice: Notice): void {
     const { session_id: id } = notice;
     const todos = id === null ? [] : notice.actions.flatMap(name => this.todo(name) ?? []);
-    Notification.emit(this.words.notice(notice), notice.level, {
+    const shown = Notification.emit(this.words.notice(notice), notice.level, {
       autoClose: todos.length > 0 ? false : QUIET_CLOSE_MS,
       actions: todos.map(({ label, run }, n) => ({
         label,
@@ -66,6 +86,9 @@ export class Notifier {
         callback: () => void run(id ?? '')
       }))
     });
+    if (todos.length > 0) {
+      this.shown.set(shown, notice);
+    }
   }
 
   private todo(name: string): Todo | undefined {

@@ -1,0 +1,99 @@
+import { Notification } from '@jupyterlab/apputils';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+
+import type { Notice, SessionView } from './_wire';
+import type { Actions } from './actions';
+import { Model } from './model';
+import { Notifier } from './notify';
+import { session, words } from './testing';
+
+vi.mock('@jupyterlab/apputils', () => ({ Notification: { emit: vi.fn(), dismiss: vi.fn() } }));
+
+const emit = vi.mocked(Notification.emit);
+const dismiss = vi.mocked(Notification.dismiss);
+const NOW = 10_000;
+
+function notice(code: string, change: Partial<Notice> = {}): Notice {
+  return {
+    id: `e-${code}`,
+    at: NOW,
+    code,
+    level: 'warning',
+    text: code,
+    params: { title: 'T4', minutes: 10 },
+    session_id: 's1',
+    actions: code === 'ready' ? ['claim', 'release'] : ['extend', 'release'],
+    ...change
+  };
+}
+
+const READY = session({ state: 'ready', actions: ['claim', 'attach', 'release'], lease_until: null, claim_by: NOW + 600 });
+const ENDING = session({ lease_until: NOW + 600 });
+const IDLE = session({ idle_since: NOW - 1800, warning: { code: 'idle_ends', params: {}, text: '' } });
+
+function tab(): { hears: (sessions: SessionView[], at: number) => void; isTold: (one: Notice) => void } {
+  const model = new Model();
+  new Notifier(model, {} as Actions, words, () => true);
+  return {
+    hears: (items, at) => model.hear('sessions', JSON.stringify({ as_of: at, items })),
+    isTold: one => model.hear('notices', JSON.stringify({ as_of: one.at, items: [one] }))
+  };
+}
+
+describe('A notification', () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ now: NOW * 1000, toFake: ['Date'] });
+    localStorage.clear();
+    emit.mockReset().mockReturnValue('n1');
+    dismiss.mockReset();
+  });
+
+  it.each<[string, string, SessionView, SessionView[]]>([
+    ['ready', 'claimed', READY, [{ ...READY, actions: ['release'], claim_by: null }]],
+    ['ready', 'started', READY, [session()]],
+    ['ready', 'not started in time', READY, [session({ state: 'ended', end_reason: 'unclaimed' })]],
+    ['ready', 'gone', READY, []],
+    ['lease_ends', 'extended', ENDING, [session({ lease_until: NOW + 4200 })]],
+    ['lease_ends', 'released', ENDING, [session({ state: 'ending', lease_until: null })]],
+    ['lease_ends', 'ended', ENDING, []],
+    ['called_back', 'gone back', ENDING, [session({ state: 'ended', end_reason: 'expired', lease_until: null })]],
+    ['idle_ends', 'extended', IDLE, [session({ idle_since: NOW + 5 })]],
+    ['idle_ends', 'at work again', IDLE, [session({ idle_since: null })]],
+    ['idle_ends', 'wanted by nobody any more', IDLE, [session({ idle_since: NOW - 1800 })]],
+    ['idle_wanted', 'paused', IDLE, [session({ state: 'paused', idle_since: null })]]
+  ])('of %s goes when its session is %s', (code, _what, before, after) => {
+    const { hears, isTold } = tab();
+    hears([before], NOW + 1);
+    isTold(notice(code));
+    expect(emit).toHaveBeenCalledOnce();
+    hears([before], NOW + 2);
+    expect(dismiss).not.toHaveBeenCalled();
+    hears(after, NOW + 6);
+    expect(dismiss).toHaveBeenCalledExactlyOnceWith('n1');
+  });
+
+  it('stays when what is known of its session is older than it', () => {
+    const { hears, isTold } = tab();
+    hears([session({ state: 'queued' })], NOW - 5);
+    isTold(notice('ready'));
+    expect(emit).toHaveBeenCalledOnce();
+    hears([READY], NOW + 1);
+    expect(dismiss).not.toHaveBeenCalled();
+  });
+
+  it('is not shown by a tab that was opened when it was over', () => {
+    const { hears, isTold } = tab();
+    hears([session({ lease_until: NOW + 4200 })], NOW + 60);
+    isTold(notice('lease_ends'));
+    expect(emit).not.toHaveBeenCalled();
+  });
+
+  it('of another session, or of what is over by its nature, is left alone', () => {
+    const { hears, isTold } = tab();
+    hears([READY, session({ id: 's2' })], NOW + 1);
+    isTold(notice('ready'));
+    isTold(notice('reclaimed', { actions: [] }));
+    hears([READY], NOW + 6);
+    expect(dismiss).not.toHaveBeenCalled();
+  });
+});

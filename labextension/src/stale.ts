@@ -1,0 +1,33 @@
+import type { Notice, SessionView } from './_wire';
+
+/** How far what a lease's end is rounded to can be off, in seconds. */
+const ROUNDED_S = 60;
+
+function idle(session: SessionView, notice: Notice): boolean {
+  // Who extends or runs a cell begins to be idle anew.
+  return session.state === 'active' && session.idle_since !== null && session.idle_since <= notice.at;
+}
+
+/**
+ * Whether what a notice says is still so; true for what is said once and for all.
+ *
+ * @param session The notice's session as it is now; undefined when there is none any more.
+ */
+export function holds(notice: Notice, session: SessionView | undefined): boolean {
+  switch (notice.code) {
+    case 'ready':
+      // One that was claimed is on its way.
+      return session?.state === 'ready' && session.actions.includes('claim');
+    case 'lease_ends':
+      // Without a lease that ends it ends never, as far as this notice goes.
+      return (session?.lease_until ?? Infinity) <= notice.at + 60 * Number(notice.params.minutes) + ROUNDED_S;
+    case 'called_back':
+      return session !== undefined && session.lease_until !== null;
+    case 'idle_ends':
+      return session !== undefined && idle(session, notice) && session.warning !== null;
+    case 'idle_wanted':
+      return session !== undefined && idle(session, notice);
+    default:
+      return true;
+  }
+}
