@@ -17,7 +17,7 @@ from ..runtime import Change, Runtime, StoredNotice
 from .board import Board, event_bytes
 from .calls import Call
 
-__all__ = ["HEARTBEAT_S", "Stream"]
+__all__ = ["HEARTBEAT_S", "Stream", "notice_view"]
 
 HEARTBEAT_S = 5.0
 #: an event, since a page does not hear comments; without an id, so that it is not taken for the last one heard
@@ -165,7 +165,7 @@ class Stream:
         if not news:
             return None
         self._last_notice = news[-1].at
-        event = wire.NoticesEvent(as_of=runtime.now(), items=[_notice(n) for n in news])
+        event = wire.NoticesEvent(as_of=runtime.now(), items=[notice_view(n) for n in news])
         return event_bytes("notices", wire.encode(event), self._id())
 
     def _changed(self, change: Change) -> None:
@@ -192,7 +192,8 @@ def _heard_at(last_event_id: str | None, epoch: str) -> float | None:
     return int(microseconds) / 1e6 if name == epoch and microseconds.isdecimal() and len(microseconds) < 20 else None
 
 
-def _notice(stored: StoredNotice) -> wire.Notice:
+def notice_view(stored: StoredNotice) -> wire.Notice:
+    """A notice in the words of the wire: for the one whom it is for, whose name is not in it."""
     told = stored.notify
     return wire.Notice(
         id=stored.id,

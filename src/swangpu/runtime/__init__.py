@@ -1,12 +1,13 @@
 """The asyncio shell: feeds events to the broker, makes them durable, carries out its commands.
 
 ``clock`` tells the time, ``journal`` commits in groups and rolls back, ``work`` carries out commands through the
-ports, ``runtime`` ties them together.
+ports, ``notices`` keeps what people were told, ``runtime`` ties them together.
 """
 
 from __future__ import annotations
 
 from .clock import SystemClock
-from .runtime import Change, Runtime, StoredNotice
+from .notices import StoredNotice
+from .runtime import Change, Runtime
 
 __all__ = ["Change", "Runtime", "StoredNotice", "SystemClock"]

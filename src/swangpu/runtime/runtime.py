@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -23,10 +22,11 @@ from ..errors import Conflict, NotFound, Refused, SwanGpuError, Unavailable
 from ..ports import Backend, Clock, KernelHost, KernelInfo, Ledger
 from .clock import wait_at_most
 from .journal import Journal
+from .notices import Notices, StoredNotice
 from .pools import PoolWatch
 from .work import Work
 
-__all__ = ["Change", "Runtime", "StoredNotice"]
+__all__ = ["Change", "Runtime"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ T = TypeVar("T")
 
 #: how long a caller of ``attach`` waits for the backend
 START_TIMEOUT_S = 60.0
-KEPT_NOTICES = 50
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,6 @@ class Change:
     sessions: frozenset[str]
     pools: bool
     notices: frozenset[str]
-
-
-@dataclass(frozen=True)
-class StoredNotice:
-    id: str
-    at: float
-    notify: cmd.Notify
 
 
 class Runtime:
@@ -89,8 +81,7 @@ class Runtime:
         self._journal = Journal(ledger, self._on_durable)
         self._work = Work(backends, kernels, self.handle, lambda: self.broker.state, self.left_behind)
         self._subscribers: list[Callable[[Change], None]] = []
-        self._notices: dict[str, deque[StoredNotice]] = {}
-        self._notice_number = 0
+        self._notices = Notices(self.epoch)
         self._tasks: list[asyncio.Task[None]] = []
         self._timer_wake = asyncio.Event()
         self._pools = PoolWatch(backends, clock, self.handle, lambda: self.broker.state, simulated=simulated)
@@ -302,7 +293,7 @@ class Runtime:
         It is not journalled: after a restart it is seen anew where it still holds.
         """
         for notice in told:
-            self._keep(notice)
+            self._notices.keep(notice, self.now())
         self._publish(Change(frozenset(touched), False, frozenset(n.user for n in told)))
 
     def left_behind(self, kernel_id: str, session_id: str, names: Sequence[str], why: str) -> None:
@@ -318,7 +309,11 @@ class Runtime:
 
     def notices(self, user: str) -> list[StoredNotice]:
         """What a person was told lately, newest last."""
-        return list(self._notices.get(user, ()))
+        return self._notices.of(user)
+
+    def listen(self, listener: Callable[[StoredNotice], None]) -> None:
+        """Call ``listener`` with each notice, on the event loop."""
+        self._notices.listen(listener)
 
     def pool_as_of(self, pool: str) -> float:
         """When a pool was last asked (its inventory is journalled only when it changes)."""
@@ -351,18 +346,13 @@ class Runtime:
         told: set[str] = set()
         for command in commands:
             if isinstance(command, cmd.Notify):
-                self._keep(command)
+                self._notices.keep(command, self.now())
                 told.add(command.user)
             else:
                 self._work.do(command)
         users = frozenset(s.user for s in changes.sessions.values() if s is not None)
         self._publish(Change(users, bool(changes.pools or changes.sessions), frozenset(told)))
         self._timer_wake.set()
-
-    def _keep(self, notify: cmd.Notify) -> None:
-        self._notice_number += 1
-        notice = StoredNotice(f"{self.epoch}-{self._notice_number}", self.now(), notify)
-        self._notices.setdefault(notify.user, deque(maxlen=KEPT_NOTICES)).append(notice)
 
     def _publish(self, change: Change) -> None:
         for callback in list(self._subscribers):

@@ -10,9 +10,10 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, Unicode, validate
+from traitlets import Bool, Callable, Dict, Enum, Float, Int, List, TraitError, Unicode, Union, validate
 
 from .._version import __version__
 from ..api.context import ApiContext
@@ -21,7 +22,8 @@ from ..broker.policy import Policy, Reclaim, ReclaimMode
 from ..domain.sessions import EndCause, Session
 from ..errors import Misconfigured, SwanGpuError
 from ..kernels.provisioner import make_default
-from . import internal, prometheus, rules
+from ..runtime import StoredNotice
+from . import internal, notice_events, notice_hook, prometheus, rules
 from .files import RuntimeFile
 from .limits import other_ends
 from .paths import local_runtime_dir
@@ -30,6 +32,7 @@ from .service import Service, Settings
 __all__ = ["SwanGpu"]
 
 PAUSE_METHODS = ("offload", "checkpoint")
+MOST_WARNINGS = 8
 
 
 class SwanGpu(ExtensionApp):
@@ -53,6 +56,11 @@ class SwanGpu(ExtensionApp):
     default_lease_s = Float(7200.0, help="Length of a lease when none is named, in seconds.").tag(config=True)
     max_lease_s = Float(43200.0, help="Longest lease, extensions included, in seconds.").tag(config=True)
     claim_window_s = Float(600.0, help="How long shares are held for whose turn has come, in seconds.").tag(config=True)
+    warn_s = List(
+        Float(),
+        [600.0, 120.0],
+        help="How long before the end of a lease its owner is warned, in seconds; none where the list is empty.",
+    ).tag(config=True)
     undo_s = Float(10.0, help="How long a release can be undone, in seconds.").tag(config=True)
     reclaim = Enum(
         ["advise", "warn", "enforce"],
@@ -86,6 +94,13 @@ class SwanGpu(ExtensionApp):
     metrics_user_names = Bool(False, help="Count sessions and GPU time at /metrics by user's name as well.").tag(
         config=True
     )
+
+    notice_hook = Union(
+        [Unicode(), Callable()],
+        default_value="",
+        help='A function that is called with each notice, or its name such as "my_site.mail.tell": for people who are '
+        "away. See docs/sharing.md.",
+    ).tag(config=True)
 
     prometheus_url = Unicode(
         "", help="The Prometheus that scrapes the site's dcgm-exporter, to show its other GPUs; none when empty."
@@ -134,6 +149,22 @@ class SwanGpu(ExtensionApp):
                 raise TraitError(f"SwanGpu.pause_methods: {name!r} is none of {', '.join(PAUSE_METHODS)}.")
         return value
 
+    @validate("warn_s")
+    def _warnings(self, proposal: Any) -> list[float]:
+        value: list[float] = proposal["value"]
+        if len(value) > MOST_WARNINGS or not all(math.isfinite(one) and one >= 1.0 for one in value):
+            raise TraitError(f"SwanGpu.warn_s must be up to {MOST_WARNINGS} numbers of seconds, at least 1.")
+        return sorted(value, reverse=True)
+
+    @validate("notice_hook")
+    def _hook(self, proposal: Any) -> Any:
+        if proposal["value"] != "":
+            try:
+                notice_hook.check(proposal["value"])
+            except ValueError as error:
+                raise TraitError(f"SwanGpu.notice_hook: {error}.") from None
+        return proposal["value"]
+
     @validate("slices_per_model")
     def _slices(self, proposal: Any) -> dict[str, int]:
         value: dict[str, int] = proposal["value"]
@@ -156,6 +187,7 @@ class SwanGpu(ExtensionApp):
         self._token = secrets.token_hex(24)
         self._service: Service | None = None
         self._file: RuntimeFile | None = None
+        self._notice_hook = notice_hook.NoticeHook(self.notice_hook) if self.notice_hook else None
         self._making = asyncio.Lock()
         for name in ("prometheus_token_file", "prometheus_match"):
             if getattr(self, name) and not self.prometheus_url:
@@ -177,6 +209,7 @@ class SwanGpu(ExtensionApp):
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Say where we are; start what must not wait for a viewer: kernels that outlived the last server."""
+        notice_events.register(serverapp.event_logger)
         self._file = RuntimeFile(serverapp, self._token)
         self._file.write()
         service = await self._made()
@@ -189,6 +222,8 @@ class SwanGpu(ExtensionApp):
             self._file.remove()
         if self._service is not None:
             await self._service.close()
+        if self._notice_hook is not None:
+            await self._notice_hook.close()
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -224,6 +259,7 @@ class SwanGpu(ExtensionApp):
                 default_lease_s=min(self.default_lease_s, self.max_lease_s),
                 max_lease_s=self.max_lease_s,
                 claim_window_s=self.claim_window_s,
+                warn_s=tuple(self.warn_s),
                 undo_s=self.undo_s,
                 half_life_s=self.half_life_s,
                 groups=rules.groups_of("groups", self.groups),
@@ -241,10 +277,20 @@ class SwanGpu(ExtensionApp):
             prometheus=self._prometheus(),
         )
         host = make_kernel_host(app, settings)
-        service = Service(settings, host)
+        service = Service(settings, host, self._told)
         if not self.simulated:
             host.suspender = make_suspender(service.sampler, self.checkpoint_program)
         return service
+
+    def _told(self, stored: StoredNotice) -> None:
+        """Somebody is told something: others may want to hear it too."""
+        from ..api.stream import notice_view
+
+        app: Any = self.serverapp
+        notice = notice_view(stored)
+        if self._notice_hook is not None:
+            self._notice_hook.put({**msgspec.to_builtins(notice), "user": stored.notify.user})
+        notice_events.emit(app.event_logger, notice)
 
     def _reclaim(self) -> Reclaim:
         return Reclaim(

@@ -19,7 +19,7 @@ from ..broker.policy import Policy
 from ..domain.sessions import Reason, Session, SessionState
 from ..errors import SwanGpuError, Unavailable
 from ..ports import GpuDriver, KernelInfo
-from ..runtime import Runtime, SystemClock
+from ..runtime import Runtime, StoredNotice, SystemClock
 from .activity import Activity
 from .election import Election, Leader
 from .neighbours import Neighbourhood
@@ -74,6 +74,8 @@ class Service:
     settings : Settings
     kernels : KernelHost
         This server's own.
+    told : callable
+        Called with each notice, where the broker runs here.
 
     Attributes
     ----------
@@ -81,8 +83,11 @@ class Service:
         Those of all servers of this user.
     """
 
-    def __init__(self, settings: Settings, kernels: WatchedKernels) -> None:
+    def __init__(
+        self, settings: Settings, kernels: WatchedKernels, told: Callable[[StoredNotice], None] = lambda notice: None
+    ) -> None:
         self.settings = settings
+        self._told = told
         self._near = Neighbourhood(settings.runtime_dir / "servers", settings.url, settings.token)
         self.kernels = PeerKernelHost(
             kernels, self._near, leading=lambda: self._runtime is not None, leader=self._leader
@@ -241,6 +246,7 @@ class Service:
             kernels=self.kernels,
             simulated=settings.simulated,
         )
+        runtime.listen(self._told)
 
         def holding() -> list[Session]:
             held = (SessionState.ACTIVE, SessionState.PAUSED)
