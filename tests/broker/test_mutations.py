@@ -6,7 +6,7 @@ import pytest
 
 from broker.machine import run
 from swangpu.broker import broker as broker_module
-from swangpu.broker import due, exclusion, lifecycle, pausing, placement, pools, queue, reclaim
+from swangpu.broker import due, exclusion, heard, lifecycle, pausing, placement, pools, queue, reclaim
 from swangpu.broker import index as index_module
 from swangpu.domain.rows import replace
 
@@ -34,7 +34,7 @@ def _break_release(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _break_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     """A confirmed stop does not let go of the shares."""
-    monkeypatch.setattr(broker_module, "finish", lambda state, session, now: [])
+    monkeypatch.setattr(heard, "finish", lambda state, session, now: [])
 
 
 def _break_pausing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,29 +7,16 @@ from typing import Any
 
 from ..domain.records import DemandRecord
 from ..domain.rows import replace
-from ..domain.sessions import EndReason, Reason, Session, SessionState
+from ..domain.sessions import EndReason, Session, SessionState
 from ..errors import Conflict, NotFound
 from . import events as ev
-from . import pausing, pools
+from . import heard, pausing, pools
 from .admission import refusal, taken_kernel
 from .commands import Accept, Command, RecordDemand
 from .deadline import HOLDING
 from .due import RECONSIDER_S, deadlines, due
 from .estimate import foresee
-from .lifecycle import (
-    begin_end,
-    busy_seconds,
-    capped,
-    claim,
-    demand,
-    finish,
-    grant,
-    notify,
-    settle_advice,
-    started,
-    stop,
-    title_of,
-)
+from .lifecycle import begin_end, capped, claim, demand, grant, settle_advice, stop
 from .queue import Round, undoable_in_the_way
 from .reasons import waiting_reason
 from .reclaim import make_room
@@ -71,15 +58,15 @@ class Broker:
             ev.PauseFailed: self._about(pausing.failed),
             ev.ResumeDone: self._about(pausing.resumed),
             ev.ResumeFailed: self._about(pausing.resumed_not),
-            ev.WorkCheckpointed: self._checkpointed,
-            ev.WorkStarted: self._work_started,
-            ev.WorkFailed: self._work_failed,
-            ev.WorkVanished: self._work_vanished,
-            ev.WorkStopped: self._work_stopped,
-            ev.KernelAttached: self._kernel_attached,
-            ev.KernelGone: self._kernel_gone,
-            ev.AttachFailed: self._attach_failed,
-            ev.ActivityReported: self._activity,
+            ev.WorkCheckpointed: self._about(heard.work_checkpointed),
+            ev.WorkStarted: self._about(heard.work_started),
+            ev.WorkFailed: self._about(heard.work_failed),
+            ev.WorkVanished: self._about(heard.work_vanished),
+            ev.WorkStopped: self._about(heard.work_stopped),
+            ev.KernelAttached: self._about(heard.kernel_attached),
+            ev.KernelGone: self._about(heard.kernel_gone),
+            ev.AttachFailed: self._about(heard.attach_failed),
+            ev.ActivityReported: self._about(heard.activity),
             ev.Ticked: lambda event, now: [],
             ev.Recovered: self._recovered,
         }
@@ -298,88 +285,7 @@ class Broker:
             raise self._not_now(session, "resumed")
         return pausing.want(self.state, session, now)
 
-    # -- reports of backends, kernels and agents: late, doubled and reordered ones are ignored --------------------
-
-    def _checkpointed(self, event: ev.WorkCheckpointed, now: float) -> list[Command]:
-        session = self.state.sessions.get(event.session_id)
-        if session is not None and session.state is not SessionState.ENDED:
-            self.state.put_session(replace(session, checkpoint=event.checkpoint))
-        return []
-
-    def _work_started(self, event: ev.WorkStarted, now: float) -> list[Command]:
-        session = self.state.sessions.get(event.session_id)
-        if session is None or session.state is not SessionState.READY or session.claimed_at is None:
-            return []
-        return started(self.state, session, now)
-
-    def _work_failed(self, event: ev.WorkFailed, now: float) -> list[Command]:
-        session = self.state.sessions.get(event.session_id)
-        if session is None or session.claimed_at is None or session.state in (SessionState.ENDING, SessionState.ENDED):
-            return []
-        reason = Reason(event.code, event.text)
-        told = notify(session, "start_failed", "error", event.text, title=title_of(self.state, session))
-        return [*begin_end(self.state, session, EndReason.FAILED, now, reason=reason), told]
-
-    def _work_vanished(self, event: ev.WorkVanished, now: float) -> list[Command]:
-        session = self.state.sessions.get(event.session_id)
-        if session is None or session.state not in HOLDING:
-            return []
-        reason = Reason("work_vanished", event.text)
-        told = notify(session, "work_vanished", "warning", event.text, title=title_of(self.state, session))
-        return [*begin_end(self.state, session, EndReason.LOST, now, reason=reason), told]
-
-    def _work_stopped(self, event: ev.WorkStopped, now: float) -> list[Command]:
-        session = self.state.sessions.get(event.session_id)
-        if session is None or session.state is not SessionState.ENDING or session.undo_until is not None:
-            return []
-        return finish(self.state, session, now)
-
-    def _kernel_attached(self, event: ev.KernelAttached, now: float) -> list[Command]:
-        session = self.state.sessions.get(event.session_id)
-        if session is None or session.state not in HOLDING or event.kernel_id in session.kernel_ids:
-            return []
-        self.state.put_session(
-            replace(
-                session,
-                kernel_ids=(*session.kernel_ids, event.kernel_id),
-                # all of its kernels have to be able to do it
-                pause_methods=tuple(
-                    m for m in event.pause_methods if not session.kernel_ids or m in session.pause_methods
-                ),
-                empty_since=None,
-                reason=None,
-            )
-        )
-        return []
-
-    def _kernel_gone(self, event: ev.KernelGone, now: float) -> list[Command]:
-        session = self.state.sessions.get(event.session_id)
-        if session is None or event.kernel_id not in session.kernel_ids or session.state is SessionState.ENDED:
-            return []
-        rest = tuple(k for k in session.kernel_ids if k != event.kernel_id)
-        gone = self._with_activity(replace(session, kernel_ids=rest), session.busy and bool(rest), now)
-        self.state.put_session(replace(gone, empty_since=None if rest else now))
-        return []
-
-    def _attach_failed(self, event: ev.AttachFailed, now: float) -> list[Command]:
-        session = self.state.sessions.get(event.session_id)
-        if session is None or session.state not in HOLDING:
-            return []
-        empty_since = session.empty_since if session.kernel_ids else now
-        self.state.put_session(replace(session, reason=Reason(event.code, event.text), empty_since=empty_since))
-        return [notify(session, "attach_failed", "error", event.text, "attach", "release")]
-
-    def _activity(self, event: ev.ActivityReported, now: float) -> list[Command]:
-        session = self.state.sessions.get(event.session_id)
-        if session is None or session.state not in HOLDING:
-            return []
-        if session.pause is not None and not session.busy:
-            # Behind a closed gate nothing begins to run: a kernel that is busy there has a cell that waits.
-            turn = pausing.want if event.busy else pausing.want_no_more
-            return turn(self.state, session, now)
-        if session.busy != event.busy:
-            self.state.put_session(self._with_activity(session, event.busy, now))
-        return []
+    # -- reports ----------------------------------------------------------------------------------
 
     def _recovered(self, event: ev.Recovered, now: float) -> list[Command]:
         """Say again everything that may not have been carried out."""
@@ -408,14 +314,6 @@ class Broker:
         return handle
 
     # -- small things -----------------------------------------------------------------------------
-
-    def _with_activity(self, session: Session, busy: bool, now: float) -> Session:
-        if busy == session.busy:
-            return session
-        if busy:
-            working = replace(settle_advice(session, now), busy=True, busy_from=now, idle_since=None)
-            return replace(working, idle_ends_at=None)
-        return replace(session, busy=False, busy_s=busy_seconds(session, now), busy_from=None, idle_since=now)
 
     def _not_now(self, session: Session, verb: str) -> Conflict:
         text = f"This session is {session.state.value}, so it can't be {verb}."
