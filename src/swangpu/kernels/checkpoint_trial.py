@@ -28,6 +28,12 @@ SIZE_BYTES = 128 * 2**20
 FREED = 0.9
 ANSWER_S = 60.0
 
+#: as with ``-m``, but without the working directory: whoever can write there could have us run what they like
+_PROGRAM = (
+    "import sys; sys.path[:] = filter(None, sys.path); import runpy; "
+    f"runpy.run_module('{__package__}.checkpoint_subject', run_name='__main__', alter_sys=True)"
+)
+
 Status = Literal["ok", "info", "warning", "problem"]
 
 
@@ -71,7 +77,7 @@ class _Subject:
         # the same that puts a kernel on its share
         env = {**os.environ, "CUDA_VISIBLE_DEVICES": device.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         pipe, nowhere = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-        argv = [sys.executable, "-m", f"{__package__}.checkpoint_subject", *words]
+        argv = [sys.executable, "-c", _PROGRAM, *words]
         return cls(await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=nowhere, env=env))
 
     async def ask(self, word: str = "") -> dict[str, Any]:
