@@ -400,7 +400,11 @@ def test_a_cell_that_is_refused_leaves_a_warm_companion_as_it_is(kernel: Kernel)
     kernel.run("data = [[1], [2]]; lines = (n for n in [1])")
     kernel.run("%%gpu 10GB --warm 60s\nsame = data[0]")
     kernel.run("del data[1]")
-    assert "`lines`" in kernel.run("%%gpu 10GB --warm 60s\nlines, data").error
+    for _ in range(3):
+        assert "`lines`" in kernel.run("%%gpu 10GB --warm 60s\nlines, data").error
+    kernel.run("import threading")
+    timers = "[one.is_alive() for one in threading.enumerate() if isinstance(one, threading.Timer)]"
+    assert kernel.value(timers) == "[True]", "nor is it looked after several times"
     ran = kernel.run("%%gpu 10GB --warm 60s\nprint(data, same is data[0])")
     assert ran.text == "[[1]] True\n"
     assert kernel.value("_log.count('held'), _log.count('released')") == "(1, 0)"

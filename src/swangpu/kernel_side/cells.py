@@ -75,6 +75,7 @@ class Cells:
         self._shell = shell
         self._profiler = profiler
         self._warm: _Warm | None = None
+        self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
 
     def run(self, api: Api, command: Command, line: str, cell: str) -> None:
@@ -298,6 +299,13 @@ class Cells:
 
         timer = threading.Timer(max(0.0, min(LOOK_S, warm.until - time.monotonic())), look)
         timer.daemon = True
+        with self._lock:
+            if self._warm is not warm:
+                return
+            before, self._timer = self._timer, timer
+        if before is not None:
+            # one that is kept again after a cell that was refused is not looked after twice
+            before.cancel()
         timer.start()
 
     def cool(self, only: _Warm | None = None) -> None:
