@@ -52,8 +52,10 @@ class Stopped:
 def test_a_share_goes_back_although_stop_is_pressed_meanwhile(given_back: tuple[str, list[str]]) -> None:
     base, paths = given_back
     holding = Holding(Stopped(base), {"id": "s1", "simulated": True}, in_place=False)  # type: ignore[arg-type]
+    guard = holding._guard
+    assert guard is not None
     with pytest.raises(KeyboardInterrupt):
         holding.release()
     # as the traceback does that the notebook shows, `holding` lives on
     eventually(lambda: any("/sessions/s1" in path for path in paths))
-    assert holding.guard_fd is None
+    assert guard._process.wait(30.0) == 0
