@@ -436,6 +436,20 @@ def test_a_cell_is_stopped_when_its_share_is_taken_away(kernel: Kernel) -> None:
     assert kernel.value("data, _log[-1]") == "([1], 'released')", "what it has computed so far stays"
 
 
+def test_what_a_stopped_cell_has_computed_comes_however_long_that_takes(kernel: Kernel) -> None:
+    kernel.run("import swangpu.kernel_side.cells as _module; _module.GRACE_S = 1.0")
+    kernel.run(
+        "data = []\nclass Slow:\n    def __reduce__(self):\n        import time\n        time.sleep(3)\n"
+        "        return Slow, ()"
+    )
+    with taking_away(kernel) as take:
+        cell = "%%gpu 10GB\nimport time\ndata.append(1)\nslow = Slow()\nprint('on')\ntime.sleep(60)"
+        ran = kernel.run(cell, at="on", then=take)
+    kernel.run("_module.GRACE_S = 10.0")
+    assert ran.error.startswith("KeyboardInterrupt")
+    assert kernel.value("data, type(slow).__name__") == "([1], 'Slow')"
+
+
 @contextlib.contextmanager
 def taking_away(kernel: Kernel) -> Iterator[Callable[[], None]]:
     """The share goes to somebody else, and that is looked for more often."""

@@ -182,9 +182,9 @@ class Companion:
                 self._stops = None
 
     def stop(self) -> None:
-        """Stop the cell that runs, as the button does; from any thread."""
+        """Stop the cell that runs, as the button does; from any thread. What it has computed may take time to come."""
         stops = self._stops
-        if stops is not None:
+        if stops is not None and not stops.over:
             stops.press()
 
     def end(self) -> None:
@@ -202,12 +202,14 @@ class Companion:
             if what == "taken":
                 parcel.agree()
                 stops.reach(self.pid)
+            elif what == "ended":
+                stops.over = True
+                stops.reach(None)
             elif what == "unreadable":
                 raise Unreadable(message["name"], message["why"])
             elif what != "done":
                 relay.show(message)
             else:
-                stops.reach(None)
                 try:
                     arrival = self.mirror.unpack(message["parcel"], parts)
                 except Unreadable as problem:
@@ -268,6 +270,8 @@ class _Stops:
         self._before: Any = None
         self._ours = threading.current_thread() is threading.main_thread()
         self.count = 0
+        #: the cell has ended, and what it has changed is on its way
+        self.over = False
 
     def __enter__(self) -> _Stops:
         if self._ours:

@@ -160,6 +160,7 @@ class Worker:
             self._channel.send({"op": "taken"})
             told = self._execute(order)
             value = told.pop("value")
+            self._channel.send({"op": "ended"})
             self._answer(order, before, {} if value is None else {LAST: value}, told)
 
     def _read(self, head: Json, parts: list[Any]) -> Json:
