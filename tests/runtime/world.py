@@ -169,7 +169,7 @@ class DictKernels:
         return Suspension(methods[0] if methods else "gate", saved_bytes=10**9 if methods else 0)
 
     async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
-        if self.fails is not None:
+        if self.fails is not None and kernel_id in self.gated:
             raise self.fails
         self.rows[kernel_id] = (self.rows[kernel_id][0], dict(env))
         self.gated.discard(kernel_id)
