@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from jupyter_events import EventLogger
 from traitlets import TraitError
+from traitlets.config.loader import KeyValueConfigLoader
 
 from swangpu import wire
 from swangpu.broker.commands import Notify
@@ -228,3 +229,9 @@ def test_warnings_that_make_no_sense_are_refused(value: object) -> None:
 
 def test_warnings_are_given_in_any_order() -> None:
     assert SwanGpu(warn_s=[60, 1800]).warn_s == [1800.0, 60.0]
+
+
+def test_warnings_can_be_given_on_the_command_line() -> None:
+    found = KeyValueConfigLoader().load_config(["--SwanGpu.warn_s=60", "--SwanGpu.warn_s=1800"])
+    assert SwanGpu(config=found).warn_s == [1800.0, 60.0]
+    assert SwanGpu(config=KeyValueConfigLoader().load_config(["--SwanGpu.warn_s=60"])).warn_s == [60.0]

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Bool, Callable, Dict, Enum, Float, Int, List, TraitError, Unicode, Union, validate
+from traitlets import Bool, Callable, CFloat, Dict, Enum, Float, Int, List, TraitError, Unicode, Union, validate
 
 from .._version import __version__
 from ..api.context import ApiContext
@@ -57,7 +57,8 @@ class SwanGpu(ExtensionApp):
     max_lease_s = Float(43200.0, help="Longest lease, extensions included, in seconds.").tag(config=True)
     claim_window_s = Float(600.0, help="How long shares are held for whose turn has come, in seconds.").tag(config=True)
     warn_s = List(
-        Float(),
+        # on the command line they are texts
+        CFloat(),
         [600.0, 120.0],
         help="How long before the end of a lease its owner is warned, in seconds; none where the list is empty.",
     ).tag(config=True)
