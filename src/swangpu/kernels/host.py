@@ -308,9 +308,15 @@ class JupyterKernelHost:
                     BINDINGS.of_kernel.pop(kernel_id, None)
                 raise
             self._gated.discard(kernel_id)
+            # from here on its variables are in that file only
+            keep = saved is not None
             await variables.ready(kernel)
             if saved is not None:
                 keep = await self._load(kernel, kernel_id, session_id, saved, told=binding is not None)
+        except asyncio.CancelledError:
+            if keep:
+                self.on_left(kernel_id, session_id, [], f"Its variables are kept in {folder}.")
+            raise
         finally:
             if not keep:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -123,7 +123,14 @@ class Offload:
 
     async def out(self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool) -> Aside:
         answer = await ask_kernel(subject.kernel, _OFFLOAD % "out", MOVE_TIMEOUT_S)
-        if not isinstance(answer, dict) or not answer.get("ok"):
+        if not isinstance(answer, dict) or (not answer.get("ok") and answer.get("moved_bytes")):
+            # It may do it yet, or has done a part of it: its gate stays closed until all is known to be back.
+            raise Conflict(
+                f"What it has on the device could not be moved. {_why(answer)}".strip(),
+                hint="It goes on as soon as everything is back on its device.",
+                code="not_saved",
+            )
+        if not answer.get("ok"):
             why = _why(answer)
             log.info("What a kernel has on its device could not be moved: %s", why)
             return Aside(False, code="not_saved", text=f"What it has on the device could not be moved. {why}".strip())

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 
 #: a ledger of a busy year takes seconds
 TIMEOUT_S = 600.0
+_START = (
+    "import sys; sys.path[:] = filter(None, sys.path); import runpy; "
+    "runpy.run_module('swangpu.ledger.migrate', run_name='__main__', alter_sys=True)"
+)
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -31,7 +35,8 @@ def upgrade(path: Path) -> None:
     ------
     LedgerUnavailable
     """
-    command = [sys.executable, "-m", "swangpu.ledger.migrate", str(path)]
+    # not with -m, which would look for modules in the working directory first
+    command = [sys.executable, "-c", _START, str(path)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False)
         said, failed = done.stderr, done.returncode != 0

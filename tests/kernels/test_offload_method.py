@@ -1,0 +1,43 @@
+"""What the server makes of a kernel's word on its arrays: a gate is not opened before they are known to be back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swangpu.errors import Conflict
+from swangpu.kernels import methods
+from swangpu.kernels.methods import Aside, Offload, Subject
+
+
+def out(monkeypatch: pytest.MonkeyPatch, answer: Any) -> Aside:
+    async def ask(kernel: Any, code: str, timeout_s: float) -> Any:
+        return answer
+
+    async def remember(saved: Sequence[Mapping[str, Any]]) -> None:
+        pass
+
+    monkeypatch.setattr(methods, "ask_kernel", ask)
+    subject = Subject(kernel=None, socket=Path("/nowhere"), pid=1, env={})
+    return asyncio.run(Offload().out(subject, [], remember, begun=False))
+
+
+@pytest.mark.parametrize(
+    "answer", [None, {"ok": False, "moved_bytes": 5, "error": "2 arrays could not be put back yet."}]
+)
+def test_one_that_may_have_moved_something_is_brought_back_first(
+    monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | None
+) -> None:
+    with pytest.raises(Conflict) as raised:
+        out(monkeypatch, answer)
+    assert raised.value.code == "not_saved"
+
+
+def test_one_that_has_moved_nothing_can_be_put_aside_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = out(monkeypatch, {"ok": False, "moved_bytes": 0, "error": "There is no room."})
+    assert not done.moved
+    assert "no room" in done.text
