@@ -78,10 +78,11 @@ export interface Devices {
 /** The body of calls that take none. */
 export type Empty = Record<string, never>;
 
-/** The first thing that will end a session, as far as is known. */
+/** The first thing that will end a session, as far as is known; `title` is the reservation's, where one will. */
 export interface Ends {
   at: number;
   cause: 'claim_window' | 'idle' | 'kernel_idle_limit' | 'lease' | 'linger' | 'quota' | 'reservation' | 'server_idle_limit';
+  title?: string | null;
 }
 
 /** Waiting time in seconds: half of the cases under `p50_s`, nine of ten under `p90_s`. */

@@ -13,7 +13,7 @@ import type { Tools } from './components/context';
 import { Model } from './model';
 import { addMonitor } from './openmonitor';
 import { Notebooks } from './notebooks';
-import { Notifier } from './notify';
+import { GOES_BACK, Notifier } from './notify';
 import { Offering } from './offering';
 import { GpuPanel } from './panel';
 import { DEFAULTS, followSettings, type Settings } from './settings';
@@ -92,7 +92,7 @@ function activate(
   model.onNotice(notice => {
     const session = model.state.sessions?.find(s => s.id === notice.session_id);
     const path = session ? notebooks.pathOfSession(session) : null;
-    if (notice.code === 'lease_ends' && settings.saveBeforeEnd && path !== null) {
+    if (GOES_BACK.has(notice.code) && settings.saveBeforeEnd && path !== null) {
       void notebooks.save([path]);
     }
   });

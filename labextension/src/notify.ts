@@ -12,6 +12,9 @@ const REMEMBERED = 100;
 const NEWS_S = 600;
 const QUIET_CLOSE_MS = 8000;
 
+/** Notices that a GPU goes back soon. */
+export const GOES_BACK: ReadonlySet<string> = new Set(['lease_ends', 'idle_ends', 'called_back']);
+
 interface Todo {
   label: string;
   run: (id: string) => unknown;
@@ -48,8 +51,12 @@ export class Notifier {
 
   /** Take away what is not true any more, wherever that was brought about. */
   private dismiss(): void {
+    this.takeBack(notice => this.stale(notice));
+  }
+
+  private takeBack(which: (notice: Notice) => boolean): void {
     for (const [id, notice] of this.shown) {
-      if (this.stale(notice)) {
+      if (which(notice)) {
         this.shown.delete(id);
         Notification.dismiss(id);
       }
@@ -87,6 +94,8 @@ export class Notifier {
       }))
     });
     if (todos.length > 0) {
+      // what is said anew of a session is all that there is to do about it
+      this.takeBack(({ session_id }) => session_id === notice.session_id);
       this.shown.set(shown, notice);
     }
   }

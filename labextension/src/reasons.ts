@@ -42,13 +42,26 @@ export function reasonTable(trans: TranslationBundle, format: Format): Record<st
       trans.__('%1: nobody computed on it for %2 min, and somebody waited.', title(p), text(p.minutes)),
     idle: p => trans.__('Nobody computed on it for %1 min, and somebody waited.', text(p.minutes)),
     called_back: p =>
-      p.minutes
-        ? trans.__('%1 was lent to your group and is wanted back: it goes back in %2 min.', title(p), text(p.minutes))
+      typeof p.left_s === 'number'
+        ? trans.__('%1 was lent to your group and is wanted back: it goes back in %2.', title(p), format.duration(p.left_s))
         : trans.__('It was lent to your group and was wanted back.'),
-    reserved: () => trans.__('It is set aside for an event or for maintenance from now on.'),
+    reserved: p =>
+      p.event
+        ? trans.__('It is set aside for %1 from now on.', text(p.event))
+        : trans.__('It is set aside for an event or for maintenance from now on.'),
     paused_too_long: () => trans.__('It was paused for as long as that is possible here.'),
     ready: p => trans.__('%1 is ready for you. It is held for a while: start it to keep it.', title(p)),
-    lease_ends: p => trans.__('%1 goes back in %2 min.', title(p), text(p.minutes)),
+    lease_ends: p => {
+      const left = format.duration(Number(p.left_s));
+      switch (p.cause) {
+        case 'reservation':
+          return trans.__('%1 goes back in %2: it is set aside for %3 from then on.', title(p), left, text(p.event));
+        case 'quota':
+          return trans.__('%1 goes back in %2: it was lent to your group and is wanted back.', title(p), left);
+        default:
+          return trans.__('%1 goes back in %2.', title(p), left);
+      }
+    },
     lease_ended: p =>
       p.title ? trans.__('%1: the lease has ended and the GPU goes back.', title(p)) : trans.__('Its lease has ended.'),
     kernel_busy: () =>

@@ -22,7 +22,7 @@ export function session(change: Partial<SessionView> = {}): SessionView {
     created_at: 1000,
     started_at: 1000,
     claim_by: null,
-    ends: { at: 8200, cause: 'lease' },
+    ends: { at: 8200, cause: 'lease', title: null },
     lease_until: 8200,
     idle_since: null,
     queue_position: null,

@@ -86,6 +86,13 @@ describe('sessions', () => {
     expect(plain(words.state(ready, 1000))).toBe('Ready for you, held for 10 min');
   });
 
+  it('counts down to an end that is near, and names what comes then', () => {
+    const noon = new Date(2026, 4, 4, 12).getTime() / 1000;
+    expect(words.ends({ at: noon + 3600, cause: 'lease', title: null }, noon)).toBe('Ends 13:00: end of lease');
+    const near = { at: noon + 540, cause: 'reservation' as const, title: 'GPU school' };
+    expect(plain(words.ends(near, noon))).toBe('Ends in 9 min: set aside for GPU school');
+  });
+
   it('says that variables are kept', () => {
     expect(words.state(session({ state: 'paused' }), 1000)).toContain('Paused, variables kept');
   });

@@ -19,6 +19,9 @@ import { reasonTable, type Sentence, text } from './reasons';
 /** Notices whose sentence says "it": the card names the session above it, a notification has to. */
 const NAMED = new Set(['crowded_share', 'device_lost', 'over_share', 'unclaimed']);
 
+/** What ends sooner is counted down, in seconds. */
+const NEAR_S = 600;
+
 /** Every sentence that turns on what the server says: codes become words here, and nowhere else. */
 export class Words {
   readonly format: Format;
@@ -152,11 +155,15 @@ export class Words {
       : this.trans._n('held by %1 pod', 'held by %1 pods', count);
   }
 
+  /** A clock for what is far, what is left for what is near. */
   ends(ends: Ends, now: number): string {
-    return this.trans.__('Ends %1: %2', this.format.clock(ends.at, now), this.cause(ends.cause));
+    const left_s = ends.at - now;
+    return left_s < NEAR_S
+      ? this.trans.__('Ends in %1: %2', this.format.left(left_s), this.cause(ends))
+      : this.trans.__('Ends %1: %2', this.format.clock(ends.at, now), this.cause(ends));
   }
 
-  cause(cause: Ends['cause']): string {
+  cause({ cause, title }: Ends): string {
     switch (cause) {
       case 'lease':
         return this.trans.__('end of lease');
@@ -167,7 +174,7 @@ export class Words {
       case 'kernel_idle_limit':
         return this.trans.__('idle limit of the kernel');
       case 'reservation':
-        return this.trans.__('reserved for others');
+        return title ? this.trans.__('set aside for %1', title) : this.trans.__('reserved for others');
       case 'quota':
         return this.trans.__('lent, and wanted back');
       case 'idle':

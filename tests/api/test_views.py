@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from swangpu.api.views import Known, pool_view
+from broker.desk import Desk
+from swangpu.api.views import Known, pool_view, session_view
+from swangpu.broker import events as ev
+from swangpu.broker.policy import Policy, Reservation
 from swangpu.broker.state import BrokerState
 from swangpu.domain.devices import Flavor, PoolInventory, Share, ShareKind
+from swangpu.wire import Ends
 
 AWAY = PoolInventory(
     "local", "This machine", True, False, 0.0, reason_code="x", reason_text="No driver.", hint="Load it."
@@ -24,3 +28,12 @@ def test_other_pools_are_mentioned_where_there_are_some() -> None:
     assert hint(AWAY) == "Load it."
     assert hint(AWAY, PoolInventory("site", "Site", True, True, 0.0)) == "Load it."
     assert hint(AWAY, SITE) == "Other pools work. Load it."
+
+
+def test_what_a_lease_is_cut_for_is_said_by_its_title() -> None:
+    desk = Desk()
+    school = Reservation("r", "GPU school", desk.now + 600.0, desk.now + 900.0, "local", "t4", 2)
+    desk.send(ev.Configured(Policy(version=2, reservations=(school,))))
+    session = desk[desk.get(duration_s=3600.0)]
+    seen = session_view(desk.broker.state, session, Known(now=desk.now), for_owner=True)
+    assert seen.ends == Ends(at=desk.now + 600.0, cause="reservation", title="GPU school")

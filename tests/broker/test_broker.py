@@ -121,6 +121,13 @@ def test_a_lease_warns_twice_and_ends() -> None:
     assert [(n.code, n.text) for n in desk.notices[2:]] == [("lease_ended", "T4 goes back. Its lease has ended.")]
 
 
+def test_a_lease_at_its_maximum_is_not_offered_to_be_extended() -> None:
+    desk = Desk(Policy(max_lease_s=3600.0, warn_s=(60.0,)))
+    desk.get(duration_s=3600.0)
+    desk.pass_time(3541)
+    assert [(n.text.split(". ")[0], n.actions) for n in desk.notices] == [("T4 goes back in 60 s", ("release",))]
+
+
 def test_extending_starts_the_warnings_again_and_stops_at_the_maximum() -> None:
     desk = Desk(Policy(max_lease_s=7200.0))
     session = desk.get(duration_s=3600.0)

@@ -27,7 +27,13 @@ def test_a_lease_ends_when_a_reservation_starts_and_says_so() -> None:
     desk.work(before)
     desk.pass_time(3600)
     assert desk[before].end_reason is EndReason.EXPIRED, "also of who computes"
-    assert [n.code for n in desk.notices if n.user == "alice"] == ["lease_ends", "lease_ends", "lease_ended"]
+    told = [n for n in desk.notices if n.user == "alice"]
+    assert [n.text.split(". ")[0] for n in told] == [
+        "T4 goes back in 10 min: it is set aside for Tutorial from then on",
+        "T4 goes back in 2 min: it is set aside for Tutorial from then on",
+        "T4 goes back",
+    ]
+    assert [n.actions for n in told] == [("release",), ("release",), ()], "an extension would be refused"
     waits = desk.get(user="alice")
     assert desk[waits].state is SessionState.QUEUED
     assert "Tutorial" in reason(desk, waits)
@@ -65,7 +71,7 @@ def test_a_maintenance_window_ends_leases_keeps_everybody_out_and_is_over() -> N
     desk.pass_time(1800)
     assert desk[held].end_reason is EndReason.EXPIRED
     assert desk[held].reason is not None
-    assert desk[held].reason.code == "reserved"
+    assert desk[held].reason.text == "It is set aside for Tutorial from now on."
     waits = desk.get(user="alice")
     assert "Some are set aside for Tutorial" in reason(desk, waits)
     desk.pass_time(599)

@@ -74,9 +74,17 @@ def test_what_makes_no_sense_is_refused_with_its_place(trait: str, value: Any, n
 
 
 def test_times_are_numbers_of_seconds() -> None:
-    for name in ("idle_pause_s", "idle_release_s", "idle_grace_s", "half_life_s"):
+    for name in ("idle_pause_s", "idle_release_s", "idle_grace_s", "quota_notice_s", "half_life_s"):
         with pytest.raises(TraitError):
             SwanGpu(**{name: -1.0})
+
+
+def test_warnings_are_times_before_the_end_the_earliest_first() -> None:
+    assert SwanGpu(warn_s=[60.0, 900.0]).warn_s == [900.0, 60.0]
+    assert SwanGpu(warn_s=[]).warn_s == [], "nobody is warned"
+    for wrong in (0.0, "soon", float("nan")):
+        with pytest.raises(TraitError, match="warn_s"):
+            SwanGpu(warn_s=[600.0, wrong])
 
 
 def test_an_error_of_the_rules_is_of_our_tree() -> None:

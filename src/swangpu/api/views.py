@@ -10,13 +10,14 @@ from .. import wire
 from ..broker.deadline import computes, is_idle
 from ..broker.estimate import WaitEstimate, estimate_wait
 from ..broker.index import waits
-from ..broker.lifecycle import cause_of_end, title_of
+from ..broker.lifecycle import title_of
 from ..broker.placement import free_shares
 from ..broker.queue import ahead_of, candidates, everybody_waiting, options_of, tied_to
 from ..broker.reasons import waiting_reason
 from ..broker.state import BrokerState
 from ..domain.devices import Flavor, PoolInventory, Share
 from ..domain.sessions import EndCause, PausePhase, Reason, Request, Session, SessionState
+from .endings import about_to_end, ends
 
 __all__ = ["Known", "offers", "pool_view", "session_view"]
 
@@ -99,7 +100,7 @@ def session_view(state: BrokerState, session: Session, known: Known, *, for_owne
         created_at=session.created_at,
         started_at=session.started_at,
         claim_by=session.claim_by if session.claimed_at is None else None,
-        ends=_ends(session, known),
+        ends=ends(state, session, known.now, known.other_ends),
         lease_until=session.lease_until if session.state in HOLDING and session.shares else None,
         idle_since=session.idle_since if session.state in HOLDING and is_idle(session) else None,
         queue_position=len(ahead) + 1 if waiting else None,
@@ -118,7 +119,7 @@ def session_view(state: BrokerState, session: Session, known: Known, *, for_owne
         simulated=bool(inventory.simulated if inventory else any(p.simulated for p in state.pools.values())),
         purpose=session.request.purpose,
         project=session.request.project,
-        warning=reason_view(warning) if warning else _lost(session, known.now) or _idle(state, session, known.now),
+        warning=reason_view(warning) if warning else about_to_end(state, session, known.now),
         environment=known.environment(session) if for_owner else {},
     )
 
@@ -262,23 +263,6 @@ def _actions(session: Session, now: float) -> list[str]:
     return out
 
 
-def _ends(session: Session, known: Known) -> wire.Ends | None:
-    causes: list[tuple[float, EndCause]] = []
-    if session.state is SessionState.READY and session.claim_by is not None and session.claimed_at is None:
-        causes.append((session.claim_by, "claim_window"))
-    if session.state in HOLDING:
-        if session.lease_until is not None and session.shares:
-            why = cause_of_end(session)
-            causes.append((session.lease_until, "reservation" if why == "reservation" else "quota" if why else "lease"))
-        if session.idle_ends_at is not None:
-            causes.append((session.idle_ends_at, "idle"))
-        causes += known.other_ends(session)
-    if not causes:
-        return None
-    at, cause = min(causes)
-    return wire.Ends(at=at, cause=cause)
-
-
 def paused(session: Session) -> Reason | None:
     """How far a pause has come."""
     if session.pause is None or session.state is not SessionState.PAUSED:
@@ -287,21 +271,6 @@ def paused(session: Session) -> Reason | None:
     if phase is PausePhase.SAVED and session.shares:
         return Reason("paused_held", "Paused; its GPU is kept for it.")
     return _PAUSE_WORDS[phase]
-
-
-def _idle(state: BrokerState, session: Session, now: float) -> wire.ReasonView | None:
-    if session.idle_ends_at is None or session.idle_since is None:
-        return None
-    title, minutes = title_of_view(state, session), max(1, round((now - session.idle_since) / 60))
-    text = f"{title} has been idle for {minutes} min, and somebody waits for it. It goes back soon."
-    return wire.ReasonView(code="idle_ends", params={"title": title, "minutes": minutes}, text=text)
-
-
-def _lost(session: Session, now: float) -> wire.ReasonView | None:
-    if session.lost_since is None or session.state not in (SessionState.READY, *HOLDING):
-        return None
-    text = "Its device does not answer. If it does not come back soon, the session ends."
-    return wire.ReasonView(code="device_away", params={"since_s": round(now - session.lost_since)}, text=text)
 
 
 def estimate(state: BrokerState, session: Session, ahead: list[Session], now: float) -> WaitEstimate | None:

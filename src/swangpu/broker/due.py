@@ -10,8 +10,9 @@ from .deadline import HOLDING, lingers, will_warn
 from .lifecycle import begin_end, capped, cause_of_end, finish, notify, stop, title_of, uncut
 from .queue import can_use
 from .reclaim import idle_over, wanted_back
-from .reservations import next_edge
+from .reservations import first_wanting, next_edge
 from .state import BrokerState
+from .words import span
 
 __all__ = ["RECONSIDER_S", "deadlines", "due", "somebody_waits_for"]
 
@@ -136,17 +137,26 @@ def _holding_due(state: BrokerState, s: Session, now: float) -> list[Command]:
     if not warnings:
         return []
     state.put_session(replace(s, warned_s=min(warnings)))
-    minutes = max(1, round((s.lease_until - now) / 60))
+    left_s = float(round(s.lease_until - now))
+    event = _event(state, s, now)
+    because = {
+        "reservation": f": it is set aside for {event} from then on",
+        "quota": ": it was lent, and is wanted back",
+    }.get(cause_of_end(s) or "", "")
+    # what would be refused is not offered
+    longer = ("extend",) if s.lease_until < (s.lease_max_until or 0.0) - 1.0 else ()
     return [
         notify(
             s,
             "lease_ends",
             "warning",
-            f"{title} goes back in {minutes} min. Your notebook has been saved.",
-            "extend",
+            f"{title} goes back in {span(left_s)}{because}. Your notebook has been saved.",
+            *longer,
             "release",
             title=title,
-            minutes=minutes,
+            left_s=left_s,
+            cause=cause_of_end(s) or "lease",
+            event=event,
         )
     ]
 
@@ -166,12 +176,17 @@ def _expire(state: BrokerState, s: Session, now: float) -> list[Command]:
         )
         return []
     title = title_of(state, s)
-    reason = _LEASE_ENDS.get(cause_of_end(s) or "", Reason("lease_ended", "Its lease has ended."))
+    reason, cause = Reason("lease_ended", "Its lease has ended."), cause_of_end(s)
+    if cause == "reservation":
+        event = _event(state, s, now)
+        reason = Reason("reserved", f"It is set aside for {event} from now on.", (("event", event),))
+    elif cause == "quota":
+        reason = Reason("called_back", "It was lent to your group and was wanted back.")
     told = notify(s, "lease_ended", "warning", f"{title} goes back. {reason.text}", title=title)
     return [*begin_end(state, s, EndReason.EXPIRED, now, reason=reason), told]
 
 
-_LEASE_ENDS = {
-    "reservation": Reason("reserved", "It is set aside for an event or for maintenance from now on."),
-    "quota": Reason("called_back", "It was lent to your group and was wanted back."),
-}
+def _event(state: BrokerState, s: Session, now: float) -> str:
+    """What the session's shares are set aside for next, in the operator's words."""
+    wanted = first_wanting(state, s, now)
+    return wanted.title if wanted is not None else "an event or for maintenance"

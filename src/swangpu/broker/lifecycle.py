@@ -16,6 +16,7 @@ from .fairness import settle
 from .queue import Grant
 from .reservations import first_end
 from .state import BrokerState
+from .words import span
 
 __all__ = [
     "begin_end",
@@ -157,7 +158,7 @@ def grant(state: BrokerState, given: Grant, now: float) -> list[Command]:
             session,
             "ready",
             "success",
-            f"{title} is ready for you. It is held for {state.policy.claim_window_s / 60:.0f} min.",
+            f"{title} is ready for you. It is held for {span(state.policy.claim_window_s)}.",
             "claim",
             "release",
             title=title,

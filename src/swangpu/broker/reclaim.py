@@ -20,6 +20,7 @@ from .policy import Quota, Reclaim, ReclaimMode
 from .queue import Candidate, in_the_way, is_on, options_of, place, tied_to
 from .quotas import borrowers, borrows, over
 from .state import BrokerState
+from .words import span
 
 __all__ = ["idle_over", "make_room", "wanted_back"]
 
@@ -207,8 +208,7 @@ def _warn(state: BrokerState, session: Session, rule: Reclaim, now: float) -> li
     ends_at = now + rule.grace_s
     state.put_session(replace(session, idle_ends_at=ends_at))
     title, minutes = title_of(state, session), _idle_minutes(session, now)
-    left = max(1, round(rule.grace_s / 60))
-    text = f"{title} has been idle for {minutes} min, and somebody waits for it. It goes back in {left} min."
+    text = f"{title} has been idle for {minutes} min, and somebody waits for it. It goes back in {span(rule.grace_s)}."
     return [
         notify(
             session, "idle_ends", "warning", text, "extend", "release", title=title, minutes=minutes, ends_at=ends_at
@@ -250,9 +250,9 @@ def _recall(state: BrokerState, session: Session, now: float) -> list[Command]:
         # it goes back by then in any case
         return []
     state.put_session(replace(cut_off(session, ends, "quota"), warned_s=None))
-    title, minutes = title_of(state, session), max(1, round(state.policy.quota_notice_s / 60))
-    text = f"{title} was lent to your group and is wanted back: it goes back in {minutes} min."
-    return [notify(session, "called_back", "warning", text, "release", title=title, minutes=minutes)]
+    title, left_s = title_of(state, session), state.policy.quota_notice_s
+    text = f"{title} was lent to your group and is wanted back: it goes back in {span(left_s)}."
+    return [notify(session, "called_back", "warning", text, "release", title=title, left_s=left_s)]
 
 
 def wanted_back(state: BrokerState, session: Session) -> bool:

@@ -7,7 +7,7 @@ from .exclusion import conflict
 from .policy import Reservation
 from .state import BrokerState
 
-__all__ = ["barred", "edge_between", "first_end", "next_edge", "reserved_shares"]
+__all__ = ["barred", "edge_between", "first_end", "first_wanting", "next_edge", "reserved_shares"]
 
 #: a share that is wanted for a reservation in less than so many seconds is not given away for the rest
 SHORTEST_S = 60.0
@@ -53,16 +53,22 @@ def barred(state: BrokerState, session: Session, pool: str, now: float) -> set[s
 
 def first_end(state: BrokerState, session: Session, now: float) -> float | None:
     """When the first reservation starts that needs what a session holds (Unix seconds), or None."""
+    first = first_wanting(state, session, now)
+    return first.start if first is not None else None
+
+
+def first_wanting(state: BrokerState, session: Session, now: float) -> Reservation | None:
+    """The first reservation that needs what a session holds, or None."""
     if session.pool is None or not state.policy.reservations:
         return None
     wanted = reserved_shares(state, session.pool)
-    starts = [
-        one.start
+    found = [
+        one
         for share in session.shares
         for i in wanted.get(share.id, ())
         if now < (one := state.policy.reservations[i]).end and not one.admits(session.user, session.group)
     ]
-    return min(starts, default=None)
+    return min(found, key=lambda one: one.start, default=None)
 
 
 def next_edge(state: BrokerState, now: float) -> float | None:

@@ -113,7 +113,8 @@ def ending(session: Json) -> str:
     ends = session.get("ends")
     if not ends:
         return ""
-    return f"Ends {clock(ends['at'])}: {_CAUSES.get(ends['cause'], ends['cause'])}"
+    why = f"set aside for {clean(ends['title'])}" if ends.get("title") else _CAUSES.get(ends["cause"], ends["cause"])
+    return f"Ends {clock(ends['at'])}: {why}"
 
 
 _ENDS = {

@@ -83,6 +83,9 @@ class SwanGpu(ExtensionApp):
     checkpoint_program = Unicode("", help="Where NVIDIA's cuda-checkpoint is; looked for in PATH when empty.").tag(
         config=True
     )
+    quota_notice_s = Float(
+        900.0, help="How long what was lent is kept once it is wanted back, while it computes, in seconds."
+    ).tag(config=True)
     half_life_s = Float(86400.0, help="GPU time held so long ago counts half in the queue, in seconds.").tag(
         config=True
     )
@@ -133,6 +136,7 @@ class SwanGpu(ExtensionApp):
         "idle_pause_s",
         "idle_release_s",
         "idle_grace_s",
+        "quota_notice_s",
         "half_life_s",
     )
     def _positive(self, proposal: Any) -> float:
@@ -260,8 +264,9 @@ class SwanGpu(ExtensionApp):
                 default_lease_s=min(self.default_lease_s, self.max_lease_s),
                 max_lease_s=self.max_lease_s,
                 claim_window_s=self.claim_window_s,
-                warn_s=tuple(self.warn_s),
                 undo_s=self.undo_s,
+                warn_s=tuple(self.warn_s),
+                quota_notice_s=self.quota_notice_s,
                 half_life_s=self.half_life_s,
                 groups=rules.groups_of("groups", self.groups),
                 user_quotas=rules.quotas_of("user_quotas", self.user_quotas),

@@ -50,10 +50,11 @@ class Estimate(Struct):
 
 
 class Ends(Struct):
-    """The first thing that will end a session, as far as is known."""
+    """The first thing that will end a session, as far as is known; ``title`` is the reservation's, where one will."""
 
     at: float
     cause: EndCause
+    title: str | None = None
 
 
 class ShareView(Struct):
