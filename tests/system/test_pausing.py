@@ -105,6 +105,26 @@ def test_a_cell_that_waits_is_in_the_queue_and_can_be_interrupted(start: Any, tm
     assert fit.run("print(precious)").strip().endswith("[1, 2, 3]"), "it was not run"
 
 
+def test_a_restart_while_paused_takes_nothing_from_who_has_the_gpu_now(start: Any, tmp_path: Path) -> None:
+    server = start()
+    fit, first, gan, _ = two_notebooks(server)
+    go = tmp_path / "go"
+    gan.start(f"import time, pathlib\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.05)")
+    with server.client() as client:
+        assert client.post(f"/api/kernels/{fit.id}/restart").status_code == 200
+    assert session(server, first)["state"] == "paused"
+    got: list[str] = []
+    thread = threading.Thread(target=lambda: got.append(fit.run(f"{WHERE}; print('precious' in dir())", 60)))
+    thread.start()
+    eventually(lambda: session(server, first)["queue_position"])
+    assert not got, "it computes on nobody else's"
+    go.touch()
+    thread.join(60)
+    assert "None" not in got[0]
+    assert got[0].strip().endswith("False"), "it was restarted"
+    assert session(server, first)["state"] == "active"
+
+
 def test_kill_9_while_paused_and_both_go_on(start: Any) -> None:
     server = start()
     fit, first, gan, second = two_notebooks(server)

@@ -45,6 +45,8 @@ class Bindings:
     runtime_dir: Path | None = None
     #: kernels that the next launch takes over instead of starting
     adoptions: dict[str, Adoption] = field(default_factory=dict)
+    #: kernels that wait behind their gate: what was theirs may be somebody else's, so a restart does not open it
+    gated: set[str] = field(default_factory=set)
     #: the notebook session of a kernel (id, path, name, type), to be made again by the next server
     notebook: Callable[[str], Mapping[str, str] | None] = lambda kernel_id: None
 

@@ -14,7 +14,10 @@ from typing import NamedTuple
 
 from swangpu.kernels.messages import Message
 
-__all__ = ["Gate", "Interrupted", "Verdict"]
+__all__ = ["WAITING", "Gate", "Interrupted", "Verdict"]
+
+#: what a cell that is held for its GPU shows
+WAITING = "Getting your GPU back …"
 
 WAITS = frozenset({"execute_request", "comm_open", "comm_msg", "comm_close"})
 NEVER_WAITS = frozenset({"shutdown_request", "interrupt_request"})

@@ -77,7 +77,7 @@ class JupyterKernelHost:
         self._watching: asyncio.Task[None] | None = None
         self._locks: dict[str, asyncio.Lock] = {}
         self._adopting = asyncio.Lock()
-        self._gated: set[str] = set()
+        self._gated = BINDINGS.gated
         BINDINGS.gone = self._gone
         BINDINGS.notebook = lambda kernel_id: self._notebooks.get(kernel_id)
 
@@ -295,6 +295,8 @@ class JupyterKernelHost:
         try:
             interrupt = partial(self._manager.interrupt_kernel, kernel_id) if stop_cell else None
             saved = await variables.save(kernel, folder, interrupt) if carry is Carry.ALL else None
+            gated = kernel_id in self._gated
+            self._gated.discard(kernel_id)
             try:
                 if binding is None:
                     BINDINGS.of_kernel.pop(kernel_id, None)
@@ -306,8 +308,9 @@ class JupyterKernelHost:
                     BINDINGS.of_kernel[kernel_id] = before
                 else:
                     BINDINGS.of_kernel.pop(kernel_id, None)
+                if gated:
+                    self._gated.add(kernel_id)
                 raise
-            self._gated.discard(kernel_id)
             # from here on its variables are in that file only
             keep = saved is not None
             await variables.ready(kernel)

@@ -19,6 +19,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from . import registry
 from .bindings import BINDINGS, Binding
 from .desk import socket_path
+from .gate import WAITING
 
 __all__ = ["PROVISIONER_NAME", "SwanGpuProvisioner", "make_default"]
 
@@ -82,7 +83,8 @@ class SwanGpuProvisioner(LocalProvisioner):
         env.update(BINDINGS.kernel_env(kernel_id))
         env["SWANGPU_KERNEL_ID"] = kernel_id
         command = list(prepared.get("cmd") or [])
-        if self._runs_ipykernel(command):
+        python = self._runs_ipykernel(command)
+        if python:
             env["PYTHONPATH"] = os.pathsep.join(p for p in (env.get("PYTHONPATH", ""), str(SITE)) if p)
             # `extra_extensions` is for this: what the user's own configuration loads stays as it is.
             command.append("--IPKernelApp.extra_extensions=swangpu_kernel")
@@ -95,7 +97,7 @@ class SwanGpuProvisioner(LocalProvisioner):
                 else:
                     env[name] = value
             if BINDINGS.runtime_dir is not None:
-                command = self._behind_agent(command, binding, BINDINGS.runtime_dir)
+                command = self._behind_agent(command, binding, BINDINGS.runtime_dir, python=python)
         prepared["env"] = env
         prepared["cmd"] = command
         return prepared
@@ -161,7 +163,7 @@ class SwanGpuProvisioner(LocalProvisioner):
         self.connection_info = manager.get_connection_info()
         return {**kwargs, "cmd": ["adopted"]}
 
-    def _behind_agent(self, command: list[str], binding: Binding, runtime_dir: Path) -> list[str]:
+    def _behind_agent(self, command: list[str], binding: Binding, runtime_dir: Path, *, python: bool) -> list[str]:
         """The command that starts the agent, which starts the kernel on ports of its own."""
         manager: Any = self.parent
         kernel_id = str(self.kernel_id or "")
@@ -203,6 +205,9 @@ class SwanGpuProvisioner(LocalProvisioner):
                 "session_id": binding.session_id,
                 "env": dict(binding.env),
                 "notebook": dict(BINDINGS.notebook(kernel_id) or {}),
+                # restarted while it is paused: it has nothing on any device, and is put on one before a cell runs
+                "closed": WAITING if kernel_id in BINDINGS.gated else "",
+                "aside": "offload" if kernel_id in BINDINGS.gated and python else "",
                 "server_pid": os.getpid(),
                 "server_start": registry.process_start(os.getpid()),
             },

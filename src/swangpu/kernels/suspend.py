@@ -16,12 +16,11 @@ from ..errors import Conflict
 from ..ports import Suspension
 from .checkpoint_method import Checkpoint
 from .door import ask
+from .gate import WAITING
 from .methods import Aside, Method, Offload, Saved, Subject
 
 __all__ = ["WAITING", "Suspender"]
 
-#: what a cell that is held shows
-WAITING = "Getting your GPU back …"
 #: where so much stays on the device, another way is tried before
 STAYS_BYTES = 256 * 2**20
 

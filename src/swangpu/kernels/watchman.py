@@ -64,6 +64,8 @@ class Watchman:
         self._record_path = record_path
         self._wake = wake
         self._gate = Gate()
+        if closed := record.get("closed"):
+            self._gate.close(str(closed))
         self._remarks = Remarks()
         self._backlog = Backlog()
         self._scribe = Scribe(record["outer"]["key"].encode(), record["outer"].get("signature_scheme", "hmac-sha256"))
@@ -76,8 +78,8 @@ class Watchman:
         self._replay_for: bytes | None = None
         self._kernel_info: dict[str, Any] | None = None
         #: how what the kernel has on a device is put aside, and what was saved; kept here, since servers come and go
-        self._aside = ""
-        self._saved: list[Any] = []
+        self._aside = str(record.get("aside") or "")
+        self._saved: list[Any] = [{"untouched": True}] if self._aside else []
         self._waiting: list[tuple[str, list[bytes]]] = []
         self._alone_limit_s = float(record.get("alone_limit_s") or ALONE_LIMIT_S)
         #: what is to be done when (monotonic seconds), by name
