@@ -103,7 +103,9 @@ def estimate_wait(
     if len(ends) < ahead + request.count:
         return None
     if len(state.held_fractions) < MINIMUM_HISTORY:
-        return WaitEstimate(guess_s, guess_s, "lease_ends")
+        # "at the latest" is said of it: that a cell may end soon is a guess, and no reason to promise anything
+        latest_s = ends[ahead + request.count - 1] - now
+        return WaitEstimate(latest_s, latest_s, "lease_ends")
     used = sorted(state.held_fractions)
     p50_s = guess_s * used[len(used) // 2]
     p90_s = guess_s * used[min(len(used) - 1, (9 * len(used)) // 10)]
