@@ -92,7 +92,10 @@ def test_two_clients_get_their_own_replies(kernel: Attached) -> None:
 @pytest.mark.parametrize("name", ["python3", "bash"])
 def test_interrupt_while_running(attach: Callable[..., Attached], name: str) -> None:
     kernel = attach(name, GPU)
-    code = {"python3": "print('begun')\nimport time; time.sleep(60)", "bash": "echo begun; while true; do sleep 0.2; done"}[name]
+    code = {
+        "python3": "print('begun')\nimport time; time.sleep(60)",
+        "bash": "echo begun; while true; do sleep 0.2; done",
+    }[name]
     running = kernel.client.execute(code)
     while "begun" not in text_of(kernel.client.get_iopub_msg(timeout=TIMEOUT_S)):
         pass
