@@ -87,7 +87,8 @@ class Ran:
 class Kernel:
     def __init__(self, folder: Path, **more: str) -> None:
         self.manager = KernelManager(kernel_name="python3")
-        path = os.pathsep.join([str(Path(swangpu.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        # an empty entry would be the working directory
+        path = os.pathsep.join(filter(None, [str(Path(swangpu.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
         self.manager.start_kernel(env={**os.environ, "PYTHONPATH": path, "GONE": "no", **more}, cwd=str(folder))
         self.client = self.manager.blocking_client()
         self.client.start_channels()
