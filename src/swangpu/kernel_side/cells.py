@@ -278,7 +278,7 @@ class Cells:
             return None
         try:
             session = warm.session()
-        except BaseException:
+        except BaseException:  # Stop too: nobody would give back what is taken and not kept
             self._keep(warm)
             raise
         enough = (session.get("memory_bytes") or 0) >= (command.memory_bytes or 0)
