@@ -18,7 +18,7 @@ from swangpu.kernels.backlog import Backlog
 from swangpu.kernels.desk import Desk
 from swangpu.kernels.gate import Gate, Verdict
 from swangpu.kernels.messages import Message, Scribe
-from swangpu.kernels.relay import CHANNELS, Relay, receive
+from swangpu.kernels.relay import CHANNELS, Relay, more_to_read, receive
 from swangpu.kernels.remarks import Remarks
 from swangpu.kernels.voice import Voice
 
@@ -100,20 +100,14 @@ class Watchman:
             poller = zmq.Poller()
             for source in sources:
                 poller.register(source, zmq.POLLIN)
-            desk: dict[int, int] = {}
+            desk = self._poll_desk(poller, {})
             while self._status is None:
-                wanted = self._desk_events()
-                if wanted != desk:
-                    for fd in desk.keys() - wanted.keys():
-                        poller.unregister(fd)
-                    for fd, events in wanted.items():
-                        poller.register(fd, events)
-                    desk = wanted
                 for source, events in poller.poll(self._timeout_ms()):
                     if act := sources.get(source):
                         act()
                     else:
                         self._at_desk(source, events)
+                        desk = self._poll_desk(poller, desk)
                 self._on_time()
             self._last_words()
             return self._status
@@ -134,11 +128,16 @@ class Watchman:
             sources[inner] = partial(self._drain, inner, partial(self._from_kernel, channel))
         return sources
 
-    def _desk_events(self) -> dict[int, int]:
-        events = dict.fromkeys(self._desk.readers(), int(zmq.POLLIN))
+    def _poll_desk(self, poller: zmq.Poller, before: dict[int, int]) -> dict[int, int]:
+        """Poll what the desk waits for now instead of what it waited for before."""
+        wanted = dict.fromkeys(self._desk.readers(), int(zmq.POLLIN))
         for fd in self._desk.writers():
-            events[fd] |= int(zmq.POLLOUT)
-        return events
+            wanted[fd] |= int(zmq.POLLOUT)
+        for fd in before.keys() - wanted.keys():
+            poller.unregister(fd)
+        for fd, events in wanted.items():
+            poller.register(fd, events)
+        return wanted
 
     def _at_desk(self, fd: int, events: int) -> None:
         with contextlib.suppress(KeyError):
@@ -164,11 +163,11 @@ class Watchman:
                 self._replay()
 
     def _drain(self, socket: Any, take: Callable[[list[bytes]], None]) -> None:
-        for _ in range(BURST):
-            frames = receive(socket)
-            if frames is None:
-                return
-            take(frames)
+        with contextlib.suppress(zmq.Again):
+            for _ in range(BURST):
+                take(receive(socket))
+                if not more_to_read(socket):
+                    return
 
     # -- from clients -----------------------------------------------------------------------------
 
