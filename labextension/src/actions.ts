@@ -10,9 +10,28 @@ const EXTEND_S = 3600;
 
 export type Carry = 'all' | 'none';
 
-/** What a person has agreed to lose and to keep: two looks into a kernel that say the same are equal here. */
-function consequence(preview: KernelPreview | null): string {
-  return preview ? JSON.stringify([preview.restart_needed, preview.carry_supported, preview.carried, preview.left, preview.warning?.code]) : '';
+/** The variables that are lost, or null where they are all lost and nobody knows their names. */
+function lost(preview: KernelPreview | null, carry: Carry): string[] | null {
+  if (preview?.restart_needed === false) {
+    return [];
+  }
+  if (!preview?.carry_supported) {
+    return null;
+  }
+  return [...preview.left.map(({ name }) => name), ...(carry === 'none' ? preview.carried : [])];
+}
+
+/**
+ * Whether more is lost than what the person has agreed to, or something could be kept that they were told could not.
+ * A kernel that only starts meanwhile changes what is known of it, and nothing for the worse.
+ */
+function worse(now: KernelPreview | null, agreed: KernelPreview | null, carry: Carry): boolean {
+  if (now?.warning && now.warning.code !== agreed?.warning?.code) {
+    return true;
+  }
+  const before = lost(agreed, carry);
+  const loses = lost(now, carry);
+  return loses === null ? before !== null : loses.some(name => !before?.includes(name));
 }
 
 /** What a person can do, and what it changes in the model. */
@@ -77,6 +96,15 @@ export class Actions {
     }
   }
 
+  /** The notebook of the open card has a kernel by now: say what Get would do to that. */
+  async follow(kernelId: string): Promise<void> {
+    const { card } = this.model.state;
+    if (card) {
+      this.model.set({ card: { ...card, kernelId, previewing: true } });
+      await this.reconsider();
+    }
+  }
+
   dismiss(): void {
     this.model.set({ card: null });
   }
@@ -90,7 +118,7 @@ export class Actions {
     this.model.set({ card: { ...card, sending: true, overtaken: false, problem: null } });
     try {
       const preview = card.kernelId === null ? null : await this.api.preview(card.kernelId).catch(() => null);
-      if (consequence(preview) !== consequence(card.preview)) {
+      if (card.kernelId !== null && worse(preview, card.preview, carry)) {
         this.model.set({ card: { ...card, preview, previewing: false, overtaken: true, problem: null } });
         return;
       }

@@ -54,7 +54,8 @@ function activate(
     serviceManager.sessions,
     model,
     () => offering.ask(),
-    () => void actions.reconsider()
+    () => void actions.reconsider(),
+    kernelId => void actions.follow(kernelId)
   );
   const tools: Tools = {
     model,

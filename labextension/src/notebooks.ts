@@ -19,7 +19,9 @@ export class Notebooks {
     private readonly model: Model,
     private readonly changed: () => void,
     /** A cell of the notebook in front has run. */
-    private readonly ran: () => void
+    private readonly ran: () => void,
+    /** The notebook for which a person looks at an offer has got a kernel. */
+    private readonly started: (kernelId: string) => void
   ) {
     NotebookActions.executed.connect((_, { notebook }) => {
       if (notebook === this.followed?.content) {
@@ -123,8 +125,12 @@ export class Notebooks {
       : null;
     const before = this.model.state.notebook;
     const { card } = this.model.state;
-    const stays = card !== null && card.path === notebook?.path && card.kernelId === notebook.kernelId;
-    this.model.set({ notebook, card: stays || card?.sending ? card : null });
+    const same = card !== null && card.path === notebook?.path;
+    const starts = same && !card.sending && card.kernelId === null && notebook.kernelId;
+    this.model.set({ notebook, card: starts || card?.sending || (same && card.kernelId === notebook.kernelId) ? card : null });
+    if (starts) {
+      this.started(starts);
+    }
     if (before?.path !== notebook?.path) {
       this.changed();
     }
