@@ -131,6 +131,18 @@ def test_a_warning_is_forgotten_when_a_cell_runs_or_nobody_waits_any_more() -> N
     assert desk[bob].idle_ends_at is None
 
 
+def test_a_lease_that_ends_while_the_clock_jumps_ends_also_for_an_idle_one_that_might_have_stayed() -> None:
+    desk = Desk(ENFORCE)
+    alice, _ = two_held(desk, methods=())
+    desk.pass_time(1850)
+    carol = desk.get(user="carol")
+    desk.pass_time(10)
+    assert desk[alice].idle_ends_at is not None
+    desk.send(ev.Released(carol, undoable=False))
+    desk.broker.handle(ev.Ticked(), (desk[alice].lease_until or 0.0) + 1.0)
+    assert desk[alice].end_reason is EndReason.EXPIRED
+
+
 def usage(desk: Desk, session_id: str) -> cmd.RecordUsage:
     """What the ledger gets when the session ends now."""
     seen: list[cmd.RecordUsage] = []

@@ -127,12 +127,13 @@ def _holding_due(state: BrokerState, s: Session, now: float) -> list[Command]:
             return begin_end(state, s, EndReason.EXPIRED, now, reason=reason)
         if s.pause.again_at is not None and s.pause.again_at <= now:
             return pausing.want(state, s, now)
+    if s.shares and s.lease_until is not None and s.lease_until <= now:
+        # first: that an idle one may stay after all, since nobody waits, makes no lease longer
+        return _expire(state, s, now)
     if s.idle_ends_at is not None and s.idle_ends_at <= now:
         return idle_over(state, s, somebody_waits_for(state, s), now)
     if s.lease_until is None or not s.shares:
         return []
-    if s.lease_until <= now:
-        return _expire(state, s, now)
     warnings = [w for w in policy.warn_s if will_warn(s, w) and s.lease_until - w <= now]
     if not warnings:
         return []
