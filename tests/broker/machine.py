@@ -6,7 +6,7 @@ import random
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from broker.fleet import GB, inventory
 from broker.world import USERS, World, random_request
@@ -15,6 +15,9 @@ from swangpu.domain.sessions import Request
 
 #: events handled by all machines so far
 steps_taken = 0
+
+#: hundreds of events each: the first example of all is nothing but the simplest rule, over and over
+MOST_DAYS = 3
 
 index = st.integers(0, 10_000)
 
@@ -25,6 +28,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
+        self.days = 0
 
     def _pick(self, number: int) -> str:
         return self.world.ids[number % len(self.world.ids)] if self.world.ids else "none"
@@ -85,9 +89,43 @@ class Machine(RuleBasedStateMachine):
     def reserve(self, flavor: str, in_s: float, whose: int) -> None:
         self.world.reserve(flavor, in_s, 900.0, (1, 2, 8)[whose % 3], USERS[: whose % 4])
 
+    @rule(user=st.sampled_from(USERS), flavors=st.sampled_from([("t4",), ("t4", "t4/time-2"), ("a100-40gb/1g.5gb",)]))
+    def greedy(self, user: str, flavors: tuple[str, ...]) -> None:
+        """One person wants more than anybody may have, and takes all that comes."""
+        for number in range(4):
+            self.world.request(user, Request(flavor=flavors[number % len(flavors)], duration_s=600.0))
+        self._take_what_comes()
+
+    @rule(number=index, fail=st.booleans())
+    def hand_over(self, number: int, fail: bool) -> None:
+        """Somebody gives back what others wait for, and it may not stop at once."""
+        for user in USERS:
+            self.world.request(user, Request(flavor="t4", duration_s=600.0))
+        self._take_what_comes()
+        active = [s.id for s in self.world.broker.state.live() if s.id in self.world.running]
+        self.world.send(ev.Released(active[number % len(active)] if active else "none", False))
+        self.world.carry_out(fail=fail)
+        self._take_what_comes()
+
+    @rule(user=st.sampled_from(USERS), whose=index)
+    def a_tutorial_comes(self, user: str, whose: int) -> None:
+        """Somebody works on a device that is to be set aside, until that begins."""
+        self.world.request(user, Request(flavor="t4", duration_s=3600.0))
+        self._take_what_comes()
+        self.world.reserve("t4", 300.0, 900.0, 8, USERS[: whose % 2])
+        self.world.advance(310.0)
+
+    def _take_what_comes(self) -> None:
+        for _ in range(3):
+            for session in list(self.world.broker.state.live()):
+                self.world.send(ev.Claimed(session.id))
+            self.world.settle()
+
+    @precondition(lambda self: self.days < MOST_DAYS)
     @rule()
     def a_day_of_work(self) -> None:
         """Cells come and go on whatever is held, and people wait: sessions are paused and brought back."""
+        self.days += 1
         world = self.world
         for user in USERS:
             world.request(user, Request(flavor="t4", duration_s=3600.0))
