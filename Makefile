@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 SETUP = $(PYTHON) tools/setup.py
-WORKERS ?= 2
+# one more than there are cores: tests of servers and kernels wait a lot
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .PHONY: help demo test test-python test-labextension test-ui screenshots lint bench bench-telemetry bench-monitor bench-viewers bench-sharing bench-estimates soak-sim wheel clean
@@ -25,7 +26,7 @@ test: ## all tests: Python, labextension, browser
 	if [ $$status -eq 0 ]; then echo "make test: all parts passed"; else echo "make test: failed:$$failed"; fi; \
 	exit $$status
 
-test-python: ## the Python tests (ARGS goes to pytest; WORKERS=2 processes, a file in each)
+test-python: ## the Python tests (ARGS goes to pytest; WORKERS processes, a file in each)
 	@$(if $(READY),,$(SETUP) test)
 	@CC="$$($(SETUP) compiler)" && export CC && .venv/bin/python -m pytest \
 	  --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)

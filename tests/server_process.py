@@ -20,6 +20,8 @@ __all__ = ["ServerProcess", "free_port", "server"]
 
 API = "/swangpu/api/v1"
 START_S = 60.0
+#: modules that servers under test do without
+WITHOUT = Path(__file__).parent / "without"
 
 
 def free_port() -> int:
@@ -72,6 +74,7 @@ class ServerProcess:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "SWANGPU", "XDG"))}
         env.update(HOME=str(self.home), XDG_RUNTIME_DIR=str(self.home / "run"), PYTHONUNBUFFERED="1")
         env["JUPYTER_PREFER_ENV_PATH"] = "1"
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(WITHOUT), env.get("PYTHONPATH", "")]))
         # Kernels of other languages need their interpreter at its usual place, whatever the caller's PATH.
         env["PATH"] = os.pathsep.join([env.get("PATH", ""), "/usr/bin", "/bin"])
         return {**env, **self.variables}
@@ -140,6 +143,12 @@ class ServerProcess:
 
     def log(self) -> str:
         return "".join(p.read_text(errors="replace") for p in sorted(self.home.glob("server-*.log")))
+
+    def tracebacks(self) -> list[str]:
+        """What it logged of faults. As it ends, a kernel that is being started is interrupted, and pyzmq may hear of a
+        socket that jupyter_server has just closed."""
+        of_ending = ("KeyboardInterrupt", "Socket operation on non-socket")
+        return [text for text in self.log().split("Traceback")[1:] if not any(name in text for name in of_ending)]
 
 
 @contextlib.contextmanager
