@@ -5,7 +5,6 @@ import { join, resolve } from 'node:path';
 
 export const root = resolve(__dirname, '..', '..');
 export const results = join(__dirname, 'test-results');
-export const storageState = join(results, 'login.json');
 
 /** Playwright's workers load the configuration again: what the first process decided reaches them by the environment. */
 function once(name: string, decide: () => string): string {
@@ -15,12 +14,7 @@ function once(name: string, decide: () => string): string {
 const freePort = `const s = require('net').createServer().listen(0, '127.0.0.1', () => {
   console.log(s.address().port); s.close(); });`;
 
-export const port = once('SWANGPU_UI_PORT', () => execFileSync(process.execPath, ['-e', freePort]).toString().trim());
 export const token = once('SWANGPU_UI_TOKEN', () => 'ui-tests');
-export const baseURL = once('TARGET_URL', () => `http://127.0.0.1:${port}`);
-
-/** A new home, so that nothing of the person's is read or written. */
-export const home = once('SWANGPU_UI_HOME', () => mkdtempSync(join(tmpdir(), 'swangpu-ui-')));
 
 const usualPlaces = [
   '/usr/bin/chromium',
@@ -39,12 +33,34 @@ export const browserPath = [process.env.PATH, '/usr/bin', '/bin'].filter(Boolean
 
 const whereGalataIs = 'import jupyterlab.galata as g; print(g.__path__[0])';
 
-/** The demo as a person starts it, with what Galata needs. */
-export const serverCommand = once('SWANGPU_UI_SERVER', () => {
-  const helpers = execFileSync(join(root, '.venv', 'bin', 'python'), ['-c', whereGalataIs]).toString().trim();
-  return [
-    `"${join(root, '.venv', 'bin', 'swangpu')}" demo --no-browser --port ${port} --token ${token}`,
-    '--LabApp.expose_app_in_browser=True',
-    `--LabServerApp.extra_labextensions_path="${helpers}"`
-  ].join(' ');
-});
+const helpers = once('SWANGPU_UI_HELPERS', () =>
+  execFileSync(join(root, '.venv', 'bin', 'python'), ['-c', whereGalataIs]).toString().trim()
+);
+
+/** The demo as a person starts it, with what Galata needs, in a new home: nothing of the person's is read or written. */
+export interface Server {
+  command: string;
+  home: string;
+  baseURL: string;
+  storageState: string;
+}
+
+function server(index: number): Server {
+  const port = once(`SWANGPU_UI_PORT_${index}`, () => execFileSync(process.execPath, ['-e', freePort]).toString().trim());
+  return {
+    command: [
+      `"${join(root, '.venv', 'bin', 'swangpu')}" demo --no-browser --port ${port} --token ${token}`,
+      '--LabApp.expose_app_in_browser=True',
+      `--LabServerApp.extra_labextensions_path="${helpers}"`
+    ].join(' '),
+    home: once(`SWANGPU_UI_HOME_${index}`, () => mkdtempSync(join(tmpdir(), 'swangpu-ui-'))),
+    baseURL: `http://127.0.0.1:${port}`,
+    storageState: join(results, `login-${index}.json`)
+  };
+}
+
+/** So many files of tests run side by side, each on a server of its own: one person's sessions are on one server. */
+export const workers = Number(process.env.SWANGPU_UI_WORKERS ?? 2);
+export const servers = Array.from({ length: workers }, (_, index) => server(index));
+/** The server of the tests in this process. */
+export const { baseURL, home, storageState } = server(Number(process.env.TEST_PARALLEL_INDEX ?? 0));

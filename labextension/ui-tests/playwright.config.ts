@@ -2,7 +2,7 @@ import galata from '@jupyterlab/galata/lib/playwright-config';
 import type { PlaywrightTestConfig } from '@playwright/test';
 import { join } from 'node:path';
 
-import { baseURL, browserPath, chromium, home, results, root, serverCommand, storageState, token } from './environment';
+import { baseURL, browserPath, chromium, home, results, root, servers, storageState, token, workers } from './environment';
 
 const base = galata as PlaywrightTestConfig;
 
@@ -14,19 +14,19 @@ const config: PlaywrightTestConfig = {
   timeout: 120_000,
   expect: { timeout: 15_000 },
   retries: 0,
-  workers: 1,
+  workers,
   reporter: [['list']],
-  webServer: {
-    command: serverCommand,
-    cwd: home,
-    env: { HOME: home, PATH: [join(root, '.venv', 'bin'), process.env.PATH].join(':') },
-    url: `${baseURL}/api`,
+  webServer: servers.map(({ command, home: cwd, baseURL: url }) => ({
+    command,
+    cwd,
+    env: { HOME: cwd, PATH: [join(root, '.venv', 'bin'), process.env.PATH].join(':') },
+    url: `${url}/api`,
     timeout: 120_000,
     reuseExistingServer: false,
-    gracefulShutdown: { signal: 'SIGTERM', timeout: 10_000 },
-    stdout: 'ignore',
-    stderr: process.env.SWANGPU_UI_LOG ? 'pipe' : 'ignore'
-  },
+    gracefulShutdown: { signal: 'SIGTERM' as const, timeout: 10_000 },
+    stdout: 'ignore' as const,
+    stderr: process.env.SWANGPU_UI_LOG ? ('pipe' as const) : ('ignore' as const)
+  })),
   use: {
     ...base.use,
     baseURL,
