@@ -191,6 +191,11 @@ def install_package(extra: str) -> None:
     mark_done(stamp, key)
 
 
+def compile_package() -> None:
+    """What pip does for a package but for an editable one: else each server and each agent compiles it as it starts."""
+    run(BIN / "python", "-m", "compileall", "-q", "-j", "0", ROOT / "src")
+
+
 def install_bash_kernel() -> None:
     """The other language of the tests; its wheel brings no kernelspec. Bash is found at its usual place, too."""
     spec = VENV / "share" / "jupyter" / "kernels" / "bash" / "kernel.json"
@@ -287,6 +292,7 @@ def set_up(goal: str) -> None:
     if EXTRAS[goal]:
         install_package(EXTRAS[goal])
         build_labextension()
+        compile_package()
     if goal == "test":
         install_bash_kernel()
         install_torch()
