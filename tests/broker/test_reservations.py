@@ -7,6 +7,7 @@ import pytest
 from broker.desk import Desk, reason
 from swangpu.broker import events as ev
 from swangpu.broker.policy import Policy, Reservation
+from swangpu.broker.reservations import shortfalls
 from swangpu.domain.sessions import EndReason, SessionState
 from swangpu.errors import Conflict
 
@@ -14,6 +15,25 @@ from swangpu.errors import Conflict
 def tutorial(desk: Desk, in_s: float, for_s: float, count: int = 2, users: tuple[str, ...] = ("eva",)) -> None:
     one = Reservation("r1", "Tutorial", desk.now + in_s, desk.now + in_s + for_s, "local", "t4", count, users)
     desk.send(ev.Configured(Policy(version=2, reservations=(one,))))
+
+
+def test_what_cannot_be_set_aside_is_said_with_what_there_is() -> None:
+    desk = Desk()
+    tutorial(desk, in_s=3600.0, for_s=7200.0)
+    assert shortfalls(desk.broker.state, desk.now) == []
+    tutorial(desk, in_s=3600.0, for_s=7200.0, count=9)
+    assert shortfalls(desk.broker.state, desk.now) == ['"Tutorial" is for 9 "t4", and local has 2.']
+    start, end = desk.now + 60.0, desk.now + 120.0
+    wrong = (
+        Reservation("r1", "Typo", start, end, "local", "T4", 1, ()),
+        Reservation("r2", "Elsewhere", start, end, "batch", "t4", 1, ()),
+    )
+    desk.send(ev.Configured(Policy(version=3, reservations=wrong)))
+    typo, elsewhere = shortfalls(desk.broker.state, desk.now)
+    assert '"Typo" sets nothing aside: there is no "T4" in local (it has' in typo
+    assert "t4" in typo
+    assert elsewhere == '"Elsewhere" sets nothing aside: there is no pool "batch" (pools: local).'
+    assert shortfalls(desk.broker.state, end) == [], "what is over concerns nobody"
 
 
 def test_a_lease_ends_when_a_reservation_starts_and_says_so() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from runtime.world import Site
 from swangpu.broker import events as ev
+from swangpu.broker.policy import Policy, Reservation
 from swangpu.domain.sessions import Carry, EndReason, Request, Session, SessionState
 from swangpu.errors import Conflict, LedgerUnavailable, NotFound, Refused
 
@@ -39,6 +40,21 @@ async def until(site: Site, session_id: str, state: SessionState) -> Session:
         return session
     finally:
         end()
+
+
+def test_a_reservation_for_what_there_is_not_is_told_to_the_operator_once(caplog: pytest.LogCaptureFixture) -> None:
+    wrong = Reservation("r1", "Tutorial", 0.0, 1e12, "local", "T4", 1, ())
+
+    async def main() -> None:
+        site = Site(Policy(version=2, reservations=(wrong,)))
+        await site.runtime.start()
+        await site.runtime.refresh()
+        await site.runtime.stop()
+
+    asyncio.run(main())
+    told = [record.getMessage() for record in caplog.records if "reservations" in record.getMessage()]
+    assert len(told) == 1
+    assert 'SwanGpu.reservations: "Tutorial" sets nothing aside: there is no "T4" in local (it has' in told[0]
 
 
 def test_get_compute_and_give_back() -> None:

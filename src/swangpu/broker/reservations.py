@@ -7,7 +7,7 @@ from .exclusion import conflict
 from .policy import Reservation
 from .state import BrokerState
 
-__all__ = ["barred", "edge_between", "first_end", "first_wanting", "next_edge", "reserved_shares"]
+__all__ = ["barred", "edge_between", "first_end", "first_wanting", "next_edge", "reserved_shares", "shortfalls"]
 
 #: a share that is wanted for a reservation in less than so many seconds is not given away for the rest
 SHORTEST_S = 60.0
@@ -39,6 +39,26 @@ def _reserved(state: BrokerState, pool: str) -> dict[str, tuple[int, ...]]:
             for other in known.on_device[share.device_uuid]:
                 if conflict(share, other):
                     out[other.id] = (*out.get(other.id, ()), place)
+    return out
+
+
+def shortfalls(state: BrokerState, now: float) -> list[str]:
+    """A sentence for each reservation to come that can't set aside what it names, for whoever wrote it."""
+    out = []
+    for one in state.policy.reservations:
+        inventory = state.pools.get(one.pool)
+        if one.end <= now or (inventory is not None and not inventory.available):
+            continue
+        if inventory is None:
+            there_are = ", ".join(sorted(state.pools)) or "none"
+            out.append(f'"{one.title}" sets nothing aside: there is no pool "{one.pool}" (pools: {there_are}).')
+            continue
+        number = len(state.index.pools[one.pool].by_flavor.get(one.flavor, ()))
+        if not number:
+            has = ", ".join(flavor.name for flavor in inventory.flavors) or "nothing"
+            out.append(f'"{one.title}" sets nothing aside: there is no "{one.flavor}" in {one.pool} (it has {has}).')
+        elif number < one.count:
+            out.append(f'"{one.title}" is for {one.count} "{one.flavor}", and {one.pool} has {number}.')
     return out
 
 

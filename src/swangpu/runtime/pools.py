@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
 from ..broker import events as ev
+from ..broker.reservations import shortfalls
 from ..broker.state import BrokerState
 from ..domain.devices import PoolInventory
 from ..domain.sessions import SessionState
@@ -63,6 +64,7 @@ class PoolWatch:
         #: what each pool said last that is on disk; the broker's own copy keeps the shares of a pool that is away
         self._said: dict[str, PoolInventory] = {}
         self._lock = asyncio.Lock()
+        self._short: list[str] = []
 
     def as_of(self, pool: str) -> float:
         """When a pool was last asked, in Unix seconds."""
@@ -78,7 +80,7 @@ class PoolWatch:
         async with self._lock:
             wall = self._clock.now()
             stale = [b for n, b in self._backends.items() if wall - self._as_of.get(n, float("-inf")) > max_age_s]
-            await asyncio.gather(*(self._ask(backend) for backend in stale))
+            await self._ask_all(stale)
 
     async def run(self) -> None:
         """Ask at a steady pace while somebody looks or a session lives; otherwise wait for a look."""
@@ -89,8 +91,17 @@ class PoolWatch:
             timeout = INVENTORY_INTERVAL_S if interested else None
             await wait_at_most(self._look_wake, timeout)
             async with self._lock:
-                await asyncio.gather(*(self._ask(backend) for backend in self._backends.values()))
+                await self._ask_all(self._backends.values())
             await self._check_work()
+
+    async def _ask_all(self, backends: Iterable[Backend]) -> None:
+        await asyncio.gather(*(self._ask(backend) for backend in backends))
+        # once: to an operator a typing error looks like a reservation that holds
+        short = shortfalls(self._state(), self._clock.now())
+        for sentence in short:
+            if sentence not in self._short:
+                log.warning("SwanGpu.reservations: %s", sentence)
+        self._short = short
 
     async def _ask(self, backend: Backend) -> None:
         """Ask one pool; one that fails is told as away and does not hold up the others."""
