@@ -18,6 +18,7 @@ import pytest
 from swangpu.runtime.clock import SystemClock
 from swangpu.server.prometheus import HINTS, PrometheusSettings, reader
 from swangpu.telemetry.dcgm_source import DcgmSource
+from swangpu.telemetry.history_files import HistoryFiles
 from swangpu.telemetry.promql import PromQl
 from swangpu.telemetry.remote import RemoteGpus, RemoteSnapshot
 
@@ -85,9 +86,25 @@ def answers() -> Iterator[Answers]:
     made.server.server_close()
 
 
-def remote(answers: Answers, prometheus: PromQl | None = None) -> RemoteGpus:
+def remote(answers: Answers, prometheus: PromQl | None = None, files: HistoryFiles | None = None) -> RemoteGpus:
     source = DcgmSource(prometheus or PromQl(answers.url, timeout_s=0.5), read_s=0.0, hints=HINTS)
-    return RemoteGpus(source, SystemClock(), read_s=0.02)
+    return RemoteGpus(source, SystemClock(), files, read_s=0.02)
+
+
+def test_a_server_that_ends_before_it_has_read_the_history_keeps_it(answers: Answers, tmp_path: Path) -> None:
+    def files() -> HistoryFiles:
+        return HistoryFiles(tmp_path, bounded=True)
+
+    first = remote(answers, files=files())
+    first.restore()
+    asyncio.run(first.look())
+    until(first, lambda snapshot: snapshot.devices)
+    first.close()
+    remote(answers, files=files()).close()
+    last = remote(answers, files=files())
+    last.restore()
+    last.close()
+    assert last.history.subjects() == ("GPU-node-1", "GPU-node-2")
 
 
 def until(gpus: RemoteGpus, condition: Callable[[RemoteSnapshot], object], *local: str) -> RemoteSnapshot:

@@ -87,6 +87,7 @@ class RemoteGpus:
     ) -> None:
         self._source = source
         self._files = files
+        self._restored = False
         self._read_s = read_s
         self._made: tuple[Snapshot, frozenset[str], RemoteSnapshot] | None = None
         self.history = History(max_bytes=HISTORY_BYTES, hold_s=HOLD_S)
@@ -150,10 +151,12 @@ class RemoteGpus:
         """Bring back the history of before a restart. May block."""
         if self._files is not None:
             self._files.restore(self.history)
+        self._restored = True
 
     def save(self) -> None:
         """Keep the history. May block; never raises."""
-        if self._files is not None:
+        # what was not read yet would be taken for let go of, and removed
+        if self._files is not None and self._restored:
             self._files.save(self.history)
 
     def close(self) -> None:
