@@ -113,7 +113,8 @@ def test_a_replay_of_a_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with engine.begin() as connection:
         connection.execute(insert(tables.usage), [row])
     engine.dispose()
-    text = 'ledger = "ledger.sqlite"\nschemes = ["E1"]\n[devices]\nwhole = 1\n'
+    (tmp_path / "ledger.sqlite").rename(tmp_path / "last night? 50%.sqlite")
+    text = 'ledger = "last night? 50%.sqlite"\nschemes = ["E1"]\n[devices]\nwhole = 1\n'
     assert cli.main(["simulate", scenario(tmp_path, text), "--json"]) == 0
     (scheme,) = json.loads(capsys.readouterr().out)["schemes"]
     assert scheme["visits"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def visits_of(path: Path) -> tuple[Visit, ...]:
 
     if not path.is_file():
         raise BadInput(f"There is no ledger {words.clean(path)}.", hint="Look at the key ledger of the scenario.")
-    engine = create_engine(f"sqlite:///file:{path.resolve()}?mode=ro&uri=true")
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True))
     try:
         with engine.connect() as connection:
             usage = [dict(row) for row in connection.execute(select(tables.usage)).mappings()]
