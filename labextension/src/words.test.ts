@@ -149,4 +149,10 @@ describe('reasons', () => {
   it('takes the words of the server for the others', () => {
     expect(words.reason({ code: 'of_tomorrow', params: {}, text: 'Because.' })).toBe('Because.');
   });
+
+  it('tells a session that could not start from one that could not go on', () => {
+    const failed = { state: 'ended' as const, end_reason: 'failed' };
+    expect(words.state(session({ ...failed, started_at: null }), 0)).toBe('It could not be started');
+    expect(words.state(session({ ...failed, started_at: 1 }), 0)).toBe('Ended: it could not go on');
+  });
 });

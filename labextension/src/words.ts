@@ -203,7 +203,7 @@ export class Words {
       case 'ending':
         return session.undo_until !== null ? trans.__('Released') : trans.__('Going back');
       case 'ended':
-        return this.ended(session.end_reason);
+        return this.ended(session.end_reason, session.started_at !== null);
     }
   }
 
@@ -257,7 +257,7 @@ export class Words {
     }
   }
 
-  ended(reason: string | null): string {
+  ended(reason: string | null, hadStarted: boolean): string {
     switch (reason) {
       case 'released':
         return this.trans.__('Given back');
@@ -268,7 +268,7 @@ export class Words {
       case 'unclaimed':
         return this.trans.__('Ended: it was not started in time');
       case 'failed':
-        return this.trans.__('It could not be started');
+        return hadStarted ? this.trans.__('Ended: it could not go on') : this.trans.__('It could not be started');
       case 'refused':
         return this.trans.__('It was refused');
       case 'lost':
