@@ -56,7 +56,9 @@ def test_release_can_be_undone_while_nobody_waits() -> None:
     desk.send(ev.Released(session))
     assert desk[session].undo_until == desk.now + 10.0
     desk.now += 5
+    desk.send(ev.ActivityReported(session, True))
     desk.send(ev.Undone(session))
+    assert desk[session].busy, "its cell has begun while its release could be undone"
     assert desk[session].state is SessionState.ACTIVE
     desk.send(ev.Released(session))
     desk.pass_time(11)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .. import wire
-from ..broker.deadline import computes, is_idle
+from ..broker.deadline import at_longest, computes, is_idle
 from ..broker.estimate import WaitEstimate, estimate_wait
 from ..broker.index import waits
 from ..broker.lifecycle import title_of
@@ -252,8 +252,7 @@ def _actions(session: Session, now: float) -> list[str]:
     if session.state is SessionState.ENDING and session.undo_until is not None and session.undo_until > now:
         return ["undo"]
     out = list(ACTIONS[session.state])
-    at_maximum = session.lease_until is not None and session.lease_until >= (session.lease_max_until or 0.0) - 1.0
-    if "extend" in out and at_maximum:
+    if "extend" in out and at_longest(session):
         out.remove("extend")
     if "resume" in out and session.pause is not None and session.pause.phase is not PausePhase.SAVED:
         # it is on its way already

@@ -109,6 +109,11 @@ def lingers(s: Session) -> bool:
     return s.request.kind is SessionKind.KERNEL and not s.kernel_ids
 
 
+def at_longest(s: Session) -> bool:
+    """Whether its lease can't be extended any more."""
+    return s.lease_until is not None and s.lease_until >= (s.lease_max_until or 0.0) - 1.0
+
+
 def will_warn(s: Session, warning_s: float) -> bool:
     if s.lease_until is None or s.started_at is None:
         return False

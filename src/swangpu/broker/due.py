@@ -6,7 +6,7 @@ from ..domain.rows import replace
 from ..domain.sessions import EndReason, PausePhase, Reason, Session, SessionState
 from . import pausing
 from .commands import Command, StartWork, StopWork
-from .deadline import HOLDING, lingers, will_warn
+from .deadline import HOLDING, at_longest, lingers, will_warn
 from .lifecycle import begin_end, capped, cause_of_end, finish, notify, stop, title_of, uncut
 from .queue import can_use
 from .reclaim import idle_over, wanted_back
@@ -145,7 +145,7 @@ def _holding_due(state: BrokerState, s: Session, now: float) -> list[Command]:
         "quota": ": it was lent, and is wanted back",
     }.get(cause_of_end(s) or "", "")
     # what would be refused is not offered
-    longer = ("extend",) if s.lease_until < (s.lease_max_until or 0.0) - 1.0 else ()
+    longer = () if at_longest(s) else ("extend",)
     return [
         notify(
             s,

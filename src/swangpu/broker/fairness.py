@@ -24,10 +24,9 @@ _RANK = {Priority.INTERACTIVE: 0, Priority.JOB: 1, Priority.BACKFILL: 2}
 
 
 def priority_of(s: Session) -> Priority:
-    """What was asked for, else what its kind has."""
-    if s.request.priority is not None:
-        return s.request.priority
-    return Priority.JOB if s.request.kind is SessionKind.JOB else Priority.INTERACTIVE
+    """That of its kind, or what was asked for where that is less: a job that calls itself interactive is a job."""
+    own = Priority.JOB if s.request.kind is SessionKind.JOB else Priority.INTERACTIVE
+    return max(own, s.request.priority or own, key=_RANK.__getitem__)
 
 
 def held_lately(state: BrokerState, key: str, now: float) -> float:

@@ -92,7 +92,9 @@ def attach_failed(state: BrokerState, session: Session, event: ev.AttachFailed, 
 
 
 def activity(state: BrokerState, session: Session, event: ev.ActivityReported, now: float) -> list[Command]:
-    if session.state not in HOLDING:
+    # until it is too late to undo its release, a kernel goes on as before
+    undoable = session.undo_until is not None and session.undo_state is SessionState.ACTIVE
+    if session.state not in HOLDING and not undoable:
         return []
     if session.pause is not None and not session.busy:
         # Behind a closed gate nothing begins to run: a kernel that is busy there has a cell that waits.

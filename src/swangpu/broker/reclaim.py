@@ -13,7 +13,7 @@ from ..domain.rows import replace
 from ..domain.sessions import EndReason, Reason, Session, SessionState
 from . import pausing
 from .commands import Command
-from .deadline import gives_way_at
+from .deadline import at_longest, gives_way_at
 from .exclusion import conflict
 from .lifecycle import begin_end, cut_off, notify, settle_advice, title_of
 from .policy import Quota, Reclaim, ReclaimMode
@@ -209,11 +209,8 @@ def _warn(state: BrokerState, session: Session, rule: Reclaim, now: float) -> li
     state.put_session(replace(session, idle_ends_at=ends_at))
     title, minutes = title_of(state, session), _idle_minutes(session, now)
     text = f"{title} has been idle for {minutes} min, and somebody waits for it. It goes back in {span(rule.grace_s)}."
-    return [
-        notify(
-            session, "idle_ends", "warning", text, "extend", "release", title=title, minutes=minutes, ends_at=ends_at
-        )
-    ]
+    actions = ("release",) if at_longest(session) else ("extend", "release")
+    return [notify(session, "idle_ends", "warning", text, *actions, title=title, minutes=minutes, ends_at=ends_at)]
 
 
 def _call_back(state: BrokerState, waiting: Session, plan: _Plan, now: float) -> list[Command]:
