@@ -119,6 +119,18 @@ class _Buffers(threading.local):
         self.uses_info = ctypes.create_string_buffer(_USES_INFO.size)
 
 
+class _Functions(dict[str, Callable[..., int]]):
+    """NVML's functions by name, looked up in the library once."""
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+
+    def __missing__(self, name: str) -> Callable[..., int]:
+        function: Callable[..., int] = self._nvml._nvmlGetFunctionPointer(name)
+        self[name] = function
+        return function
+
+
 class NvmlCalls:
     """Reads of one device, each one call of NVML.
 
@@ -131,7 +143,7 @@ class NvmlCalls:
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
         self._buffers = _Buffers(nvml)
-        self._functions: dict[str, Callable[..., int]] = {}
+        self._functions = _Functions(nvml)
         self._spelling: dict[str, int] = {}
 
     def memory(self, handle: Any) -> tuple[int, int]:
@@ -236,7 +248,7 @@ class NvmlCalls:
         buffers = self._buffers
         count, kind, since = buffers.count, buffers.kind, buffers.since
         count.value, since.value = _SAMPLES, since_us
-        function = self._bound("nvmlDeviceGetSamples")
+        function = self._functions["nvmlDeviceGetSamples"]
         code = function(handle, _UTILIZATION_SAMPLES, since, buffers.kind_ref, buffers.count_ref, buffers.samples)
         if code == _NOT_FOUND:
             return None
@@ -290,7 +302,7 @@ class NvmlCalls:
 
     def _running(self, name: str, handle: Any) -> list[tuple[int, int | None]]:
         buffers = self._buffers
-        function = self._bound(name)
+        function = self._functions[name]
         while True:
             buffers.count.value = buffers.room
             code = function(handle, buffers.count_ref, buffers.processes)
@@ -305,7 +317,7 @@ class NvmlCalls:
 
     def _uses(self, handle: Any, since_us: int) -> tuple[dict[int, float], int]:
         buffers = self._buffers
-        function = self._bound("nvmlDeviceGetProcessesUtilizationInfo")
+        function = self._functions["nvmlDeviceGetProcessesUtilizationInfo"]
         while True:
             info = buffers.uses_info
             _USES_INFO.pack_into(info, 0, buffers.version, buffers.room, since_us, ctypes.addressof(buffers.uses))
@@ -335,14 +347,8 @@ class NvmlCalls:
 
     # -- calling ----------------------------------------------------------------------------------
 
-    def _bound(self, name: str) -> Callable[..., int]:
-        function = self._functions.get(name)
-        if function is None:
-            function = self._functions[name] = self._nvml._nvmlGetFunctionPointer(name)
-        return function
-
     def _call(self, name: str, *args: Any) -> None:
-        code = self._bound(name)(*args)
+        code = self._functions[name](*args)
         if code:
             raise self._nvml.NVMLError(code)
 

@@ -29,6 +29,8 @@ STALE_S = 25.0
 
 #: how long what a process used is believed when the driver has nothing newer, in seconds
 USES_KEPT_S = 3.0
+#: how long a process that was seen counts as seen while the driver tells of it, in seconds
+PIDS_KEPT_S = 5.0
 
 _Rates = tuple[float | None, float | None, float | None, float | None]
 
@@ -63,6 +65,9 @@ class Device:
     uses_seen_us: int = 0
     uses: dict[int, float] = field(default_factory=dict)
     uses_at: float = float("-inf")
+    #: the processes that were all ours to see, and when
+    pids: list[int] = field(default_factory=list)
+    pids_at: float = float("-inf")
     utilization: Utilization | None = None
     turn: int = 0
     read_at: float = float("-inf")
@@ -123,7 +128,7 @@ class Sampling:
             now = time.monotonic()
             if turn < len(_SLOW):
                 slow[_SLOW[turn]] = (self._slow[_SLOW[turn]](handle), None)
-            rows = visible(known.calls.processes(handle), self._host_pids)
+            rows = self._visible(device, known.calls.processes(handle), now)
             found = known.calls.process_utilization(handle, device.uses_seen_us) if rows else None
         except Exception:
             # What it is the close look says.
@@ -301,6 +306,17 @@ class Sampling:
         uses = device.uses
         # The driver tells only of those that computed.
         return tuple([ProcessUse(pid, memory, None, uses.get(pid, 0.0)) for pid, memory in rows])
+
+    def _visible(
+        self, device: Device, rows: list[tuple[int, int | None]], now: float
+    ) -> list[tuple[int, int | None]] | None:
+        """Which of them are ours to see; those that were so a moment ago are not asked for again."""
+        pids = [row[0] for row in rows]
+        if pids == device.pids and now - device.pids_at < PIDS_KEPT_S:
+            return rows
+        seen = visible(rows, self._host_pids)
+        device.pids, device.pids_at = pids if seen == rows else [], now
+        return seen
 
     def _rows(self, reading: Reading, handle: Any) -> list[tuple[int, int | None]] | None:
         found = reading.of("processes", self._calls.processes, handle)
