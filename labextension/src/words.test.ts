@@ -97,6 +97,15 @@ describe('sessions', () => {
     expect(words.state(session({ state: 'paused' }), 1000)).toContain('Paused, variables kept');
   });
 
+  it('says why a pause did not give the GPU away', () => {
+    const text = 'It needs 12 GB of host memory, and 4 GB are left for paused sessions.';
+    const held = { code: 'paused_held', params: { why: 'no_room' }, text };
+    expect(words.state(session({ state: 'paused', reason: held }), 1000)).toBe(text);
+    const plainly = { code: 'paused_held', params: {}, text: 'x' };
+    expect(words.state(session({ state: 'paused', reason: plainly }), 1000)).toBe('Paused; its GPU is kept for it.');
+    expect(words.state(session({ reason: { code: 'no_room', params: {}, text } }), 1000)).toBe(text);
+  });
+
   it('mentions idleness after a while only', () => {
     expect(words.state(session({ idle_since: 950 }), 1000)).toBe('');
     expect(plain(words.state(session({ idle_since: 280 }), 1000))).toBe('Idle for 12 min');

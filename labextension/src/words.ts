@@ -195,6 +195,9 @@ export class Words {
           ? trans.__('Ready for you, held for %1', format.left(session.claim_by - now))
           : trans.__('Ready, starting');
       case 'active':
+        if (session.reason?.code === 'no_room') {
+          return this.reason(session.reason);
+        }
         return session.idle_since !== null && now - session.idle_since >= 120
           ? trans.__('Idle for %1', format.duration(now - session.idle_since))
           : '';
@@ -249,7 +252,8 @@ export class Words {
       case 'resuming':
         return this.trans.__('Getting the GPU back …');
       case 'paused_held':
-        return this.trans.__('Paused; its GPU is kept for it.');
+        // why it is kept is in the server's words
+        return session.reason.params.why ? session.reason.text : this.trans.__('Paused; its GPU is kept for it.');
       default:
         return session.queue_position === null
           ? this.trans.__('Paused, variables kept. The next cell gets a GPU back.')

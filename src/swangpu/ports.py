@@ -252,10 +252,11 @@ class KernelHost(Protocol):
         """
         ...
 
-    async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
+    async def suspend(self, kernel_id: str, methods: Sequence[str], budget_bytes: int | None = None) -> Suspension:
         """Close the gate, see that nothing runs, and put aside what the kernel has on the device.
 
-        Idempotent. ``methods`` are tried in their order; without one that works only the gate is closed.
+        Idempotent. ``methods`` are tried in their order; without one that works only the gate is closed. One that would
+        take more than ``budget_bytes`` of host memory refuses before it moves anything.
 
         Raises
         ------

@@ -27,6 +27,9 @@ class Desk:
         #: whether what is to be put aside is, at once, and has to come back to its own device
         self.pauses = True
         self.same_device = True
+        #: how much each of them has on its device, and what may be taken for it, as it was said last
+        self.saves_bytes = 2 * GB
+        self.rooms: dict[str, int | None] = {}
         self.send(ev.Configured(policy or Policy()))
         self.send(ev.InventoryReported(inventory(1.0)))
 
@@ -41,11 +44,21 @@ class Desk:
                 self.send(ev.WorkStarted(command.session_id))
             if isinstance(command, cmd.StopWork):
                 self.send(ev.WorkStopped(command.session_id))
-            if isinstance(command, cmd.PauseWork) and self.pauses:
-                self.send(ev.PauseSaved(command.session_id, command.methods[0], 2 * GB, same_device=self.same_device))
+            if isinstance(command, cmd.PauseWork):
+                self.rooms[command.session_id] = command.budget_bytes
+                self._put_aside(command)
             if isinstance(command, cmd.ResumeWork) and self.pauses:
                 self.send(ev.ResumeDone(command.session_id, busy=True))
         return commands
+
+    def _put_aside(self, command: cmd.PauseWork) -> None:
+        if not self.pauses:
+            return
+        if command.budget_bytes is not None and self.saves_bytes > command.budget_bytes:
+            self.send(ev.PauseFailed(command.session_id, "no_room", f"It needs {self.saves_bytes} B."))
+            return
+        session_id, method = command.session_id, command.methods[0]
+        self.send(ev.PauseSaved(session_id, method, self.saves_bytes, same_device=self.same_device))
 
     def get(self, flavor: str | None = "t4", user: str = "alice", *, claim: bool = True, **kwargs: object) -> str:
         self.number += 1

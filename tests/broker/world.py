@@ -27,6 +27,8 @@ GROUPS = (
     Group("physics", 2.0, ("alice",), (Quota("t4*", 1.0, None),)),
     Group("chemistry", 1.0, ("bob",), (Quota("t4*", 1.0, 1.0),), idle_pause_s=5.0),
 )
+#: room for two or three that are paused
+PAUSED_BYTES = 9 * GB
 RULES = (("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=20.0, idle_release_s=300.0, grace_s=60.0, residency_s=5.0)),)
 
 
@@ -39,6 +41,7 @@ def policy(version: int = 2, **kwargs: object) -> Policy:
         user_quotas=(Quota("*", 2.5, 0.0),),
         reclaim=RULES,
         keep_paused_s=7200.0,
+        paused_memory_bytes=PAUSED_BYTES,
         **kwargs,  # type: ignore[arg-type]
     )
 
@@ -59,6 +62,8 @@ class World:
     snapshot: str = ""
     journal: list[str] = field(default_factory=list)
     running: dict[str, tuple[Share, ...]] = field(default_factory=dict)
+    #: what is really in host memory
+    aside: dict[str, int] = field(default_factory=dict)
     todo: list[cmd.Command] = field(default_factory=list)
     undelivered: list[ev.Event] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
@@ -133,6 +138,7 @@ class World:
             if fail or session.state is not SessionState.ENDING:
                 return
             self.running.pop(session_id, None)
+            self.aside.pop(session_id, None)
             self.undelivered.append(ev.WorkStopped(session_id))
         elif isinstance(command, cmd.PauseWork | cmd.ResumeWork) and session is not None:
             self._move(command, session, fail)
@@ -147,18 +153,26 @@ class World:
                     ev.PauseFailed(session.id, "busy", "A cell runs.", lost=self.random.random() < 0.2)
                 )
                 return
+            size = self.aside.get(session.id, self.random.choice([0, GB, 4 * GB]))
+            if session.id not in self.aside and size > (command.budget_bytes or 0):
+                self.undelivered.append(ev.PauseFailed(session.id, "no_room", "There is no room for it."))
+                return
             frees = self.random.random() < 0.8
             if frees:
                 self.running.pop(session.id, None)
+            self.aside[session.id] = size
             same = self.random.random() < 0.5
-            self.undelivered.append(ev.PauseSaved(session.id, "offload", 10**9, frees=frees, same_device=same))
+            self.undelivered.append(ev.PauseSaved(session.id, "offload", size, frees=frees, same_device=same))
         elif isinstance(command, cmd.ResumeWork) and pause.phase is PausePhase.RESTORING:
             if fail:
                 lost = self.random.random() < 0.2
                 self.running.pop(session.id, None)
+                if lost:
+                    self.aside.pop(session.id, None)
                 self.undelivered.append(ev.ResumeFailed(session.id, "no_memory", "It does not fit.", lost=lost))
                 return
             self._run(session.id, session.shares)
+            self.aside.pop(session.id, None)
             self.undelivered.append(ev.ResumeDone(session.id, busy=self.random.random() < 0.5))
 
     def deliver(self, index: int, *, twice: bool = False, lose: bool = False) -> None:
@@ -210,6 +224,7 @@ class World:
         self._check_no_share_twice()
         self._check_states()
         self._check_quotas()
+        self._check_host_memory()
 
     def check_drains(self) -> None:
         """When all is well again and all leases have run out, nothing is held and nobody is forgotten."""
@@ -283,6 +298,12 @@ class World:
                 mine = [s.id for s in session.shares if s.id in taken]
                 number = state.policy.reservations.index(one)
                 assert not any(number in taken[i] for i in mine), f"{session.id} is on what is set aside"
+
+    def _check_host_memory(self) -> None:
+        states = {s.id: s.state for s in self.broker.state.sessions.values()}
+        # with its kernel goes what was saved of it
+        held = {i: size for i, size in self.aside.items() if states.get(i) not in (None, SessionState.ENDED)}
+        assert sum(held.values()) <= PAUSED_BYTES, f"in host memory: {held}"
 
     def _run(self, session_id: str, shares: tuple[Share, ...]) -> None:
         for other, theirs in self.running.items():

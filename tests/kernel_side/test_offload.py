@@ -86,7 +86,8 @@ def test_too_small_a_budget_is_refused_with_the_numbers(on: Callable[[Library], 
     report = offload.out(budget_bytes=budget)
     assert not report["ok"]
     assert "150 B" in report["error"]
-    assert f"{budget} B" in report["error"]
+    assert f"{budget} B are left for paused sessions" in report["error"]
+    assert report["code"] == "no_room"
     assert (report["moved_bytes"], report["stays_bytes"]) == (0, 150)
     assert (board.memory, board.calls) == (CONTENTS, 0)
     assert offload.out(budget_bytes=150)["ok"]
@@ -102,6 +103,7 @@ def test_a_host_without_room_is_said_before_anything_moves(
         assert not report["ok"]
         assert "150 B" in report["error"]
         assert "this server's memory limit" in report["error"]
+        assert not report.get("code"), "that is not what is set aside"
     assert board.calls == 0
 
 
@@ -288,7 +290,8 @@ def test_many_reasons_are_told_in_few_lines_and_no_byte_twice() -> None:
         (0, 0, 0, None),
         (5 * GB, None, None, None),
         (5 * GB, 5 * GB, 6 * GB, None),
-        (5 * GB, 4 * GB, 60 * GB, "5 GB would have to be moved to host memory, and 4 GB of it may be used for that."),
+        (5 * GB, 4 * GB, 60 * GB, "It needs 5 GB of host memory, and 4 GB are left for paused sessions."),
+        (5 * GB, -1, 60 * GB, "It needs 5 GB of host memory, and 0 B are left for paused sessions."),
         (5 * GB, None, 5 * GB, "5 GB would have to be moved to host memory, and here has 5 GB left."),
     ],
 )

@@ -230,7 +230,7 @@ def test_what_a_killed_server_left_locked_goes_on(cuda: CudaSim) -> None:
     assert run(checkpointer(cuda).suspend([process.pid])).kind == "suspended"
     cuda.set_state(process, "locked")
     refused = run(checkpointer(cuda).suspend([process.pid], budget_bytes=1))
-    assert (refused.kind, refused.code, cuda.state(process)) == ("unchanged", "no_room_budget", "running")
+    assert (refused.kind, refused.code, cuda.state(process)) == ("unchanged", "no_room", "running")
 
 
 def test_a_kernel_that_never_used_a_gpu_is_left_alone(cuda: CudaSim) -> None:
@@ -284,7 +284,7 @@ def test_what_does_not_fit_into_host_memory_is_not_begun(cuda: CudaSim, limited_
 def test_what_is_not_known_to_fit_is_not_begun(cuda: CudaSim) -> None:
     process = cuda.counter()
     assert run(checkpointer(cuda, room=lambda pid: Room(None)).suspend([process.pid])).code == "room_not_known"
-    assert run(checkpointer(cuda).suspend([process.pid], budget_bytes=63 * MIB)).code == "no_room_budget"
+    assert run(checkpointer(cuda).suspend([process.pid], budget_bytes=63 * MIB)).code == "no_room"
     assert run(checkpointer(cuda).suspend([process.pid], budget_bytes=64 * MIB)).kind == "suspended"
 
 
@@ -296,7 +296,7 @@ def test_where_the_driver_shows_no_processes_all_that_is_used_there_counts(cuda:
     view.kept_bytes = 36 * MIB
     given_devices = {"device_uuids": [GPU.format(0)]}
     refused = run(checkpointer(cuda, view=view).suspend(tree, 99 * MIB, **given_devices))
-    assert refused.code == "no_room_budget"
+    assert refused.code == "no_room"
     out = run(checkpointer(cuda, view=view).suspend(tree, 100 * MIB, **given_devices))
     # what the driver keeps for itself does not have to come back
     assert (out.kind, out.saved) == ("suspended", (Held(child.pid, GPU.format(0), 64 * MIB),))

@@ -14,8 +14,9 @@ from swangpu.kernels import methods
 from swangpu.kernels.methods import Aside, Offload, Subject
 
 
-def out(monkeypatch: pytest.MonkeyPatch, answer: Any) -> Aside:
+def out(monkeypatch: pytest.MonkeyPatch, answer: Any, budget_bytes: int | None = None) -> Aside:
     async def ask(kernel: Any, code: str, timeout_s: float) -> Any:
+        assert code.endswith("out()" if budget_bytes is None else f"out(budget_bytes={budget_bytes})")
         return answer
 
     async def remember(saved: Sequence[Mapping[str, Any]]) -> None:
@@ -23,7 +24,7 @@ def out(monkeypatch: pytest.MonkeyPatch, answer: Any) -> Aside:
 
     monkeypatch.setattr(methods, "ask_kernel", ask)
     subject = Subject(kernel=None, socket=Path("/nowhere"), pid=1, env={})
-    return asyncio.run(Offload().out(subject, [], remember, begun=False))
+    return asyncio.run(Offload().out(subject, [], remember, begun=False, budget_bytes=budget_bytes))
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,9 @@ def test_one_that_has_moved_nothing_can_be_put_aside_in_another_way(monkeypatch:
     done = out(monkeypatch, {"ok": False, "moved_bytes": 0, "error": "There is no room."})
     assert not done.moved
     assert "no room" in done.text
+
+
+def test_one_that_has_no_room_among_paused_sessions_says_so_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "It needs 12 GB of host memory, and 4 GB are left for paused sessions."
+    done = out(monkeypatch, {"ok": False, "moved_bytes": 0, "error": said, "code": "no_room"}, budget_bytes=4 * 10**9)
+    assert (done.moved, done.code, done.text, done.doubtful) == (False, "no_room", said, False)

@@ -5,120 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from behind_agent import Attached
-from jupyter_client.asynchronous.client import AsyncKernelClient
+from suspend_bench import ON_IT, Bench, only_checkpoint, pid_of, subject
 
-from suspend.sim import GPU, MIB, MODEL, CudaSim, View, machine
+from suspend.sim import GPU, MIB, MODEL
 from swangpu.errors import Conflict
-from swangpu.kernels import checkpoint_record
-from swangpu.kernels.checkpoint import Checkpointer
-from swangpu.kernels.checkpoint_machine import Machine
-from swangpu.kernels.checkpoint_method import Checkpoint
-from swangpu.kernels.checkpoint_record import Passed
-from swangpu.kernels.checkpoint_room import Room
-from swangpu.kernels.methods import Subject
-from swangpu.kernels.suspend import Suspender
 from swangpu.ports import Suspension
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cuda-checkpoint is there for Linux only")
-
-ON_IT = {"CUDA_VISIBLE_DEVICES": GPU.format(0)}
-
-
-@dataclass
-class Process:
-    """As far as the stand-ins want to know it."""
-
-    pid: int
-
-    def end(self) -> None:
-        """Its kernel ends with the test."""
-
-
-class Bench:
-    """A suspender on the stand-ins; what a server is made anew with after a crash."""
-
-    def __init__(self, cuda: CudaSim) -> None:
-        self.cuda = cuda
-        self.view = View(cuda)
-        self.suspender = self.server()
-
-    def server(self, **machine_changes: Any) -> Suspender:
-        record = self.cuda.folder / "record.json"
-        found = machine(self.cuda, **machine_changes)
-        passed = Passed("boot", found.driver_version, "digest", found.user_id, {MODEL: True})
-        checkpoint_record.write(record, passed)
-
-        def look(program: str, driver: str) -> Machine:
-            return found
-
-        self.checkpoint = Checkpoint(
-            Checkpointer(
-                self.view,
-                program=str(self.cuda.program),
-                record=record,
-                look=look,
-                room=lambda pid: Room(2**40, "machine"),
-            )
-        )
-        self.suspender = Suspender(self.checkpoint)
-        asyncio.run(self.suspender.learn())
-        return self.suspender
-
-    def uses(self, pid: int, size_bytes: int = 64 * MIB) -> Process:
-        """This process uses the device from now on."""
-        process = Process(pid)
-        (self.cuda.folder / f"{pid}.mem").write_text(f"{GPU.format(0)} {size_bytes}\n")
-        return process
-
-    def suspend(self, kernel: Attached, *methods: str) -> Suspension:
-        return asyncio.run(self.suspender.suspend(subject(kernel), methods or ("checkpoint",)))
-
-    def resume(self, kernel: Attached, device: int = 0) -> bool:
-        return asyncio.run(self.suspender.resume(subject(kernel, device)))
-
-
-class AsServersHaveIt:
-    """A kernel's manager whose clients are asynchronous."""
-
-    def __init__(self, kernel: Attached) -> None:
-        self.kernel_spec = kernel.manager.kernel_spec
-        self.provisioner = kernel.manager.provisioner
-        self._connection = kernel.manager.get_connection_info(session=False)
-
-    def client(self, **ports: Any) -> AsyncKernelClient:
-        client = AsyncKernelClient()
-        client.load_connection_info({**self._connection, **ports})
-        return client
-
-
-def subject(kernel: Attached, device: int = 0) -> Subject:
-    record, env = kernel.record, {**ON_IT, "CUDA_VISIBLE_DEVICES": GPU.format(device)}
-    return Subject(AsServersHaveIt(kernel), Path(record["socket"]), int(record["kernel_pid"]), env)
-
-
-@pytest.fixture
-def bench(cuda: CudaSim) -> Bench:
-    return Bench(cuda)
-
-
-@pytest.fixture
-def fit(attach: Callable[..., Attached], bench: Bench) -> Attached:
-    """A Python kernel that uses the device."""
-    kernel = attach("python3", ON_IT)
-    kernel.run("count = 41")
-    bench.uses(int(kernel.record["kernel_pid"]))
-    return kernel
-
-
-def pid_of(kernel: Attached) -> Process:
-    return Process(int(kernel.record["kernel_pid"]))
 
 
 def test_a_kernel_stops_and_its_next_cell_goes_on(fit: Attached, bench: Bench) -> None:
@@ -274,18 +172,13 @@ def test_a_server_that_died_in_the_middle(fit: Attached, bench: Bench, state: st
     if state == "locked":
         bench.cuda.set_state(pid_of(fit), "locked")  # type: ignore[arg-type]
     else:
-        asyncio.run(_only_checkpoint(bench, fit))
+        asyncio.run(only_checkpoint(bench, fit))
     bench.server()
     if again:
         assert bench.suspend(fit, "offload", "checkpoint").method == "checkpoint", "it is not asked to move anything"
     bench.resume(fit)
     assert bench.cuda.state(pid_of(fit)) == "running"
     assert fit.run("print(count)") == "41\n"
-
-
-async def _only_checkpoint(bench: Bench, kernel: Attached) -> None:
-    """Suspended, and the agent does not know what was saved."""
-    await bench.checkpoint._checkpointer.suspend([int(kernel.record["kernel_pid"])])
 
 
 def test_suspended_already_and_no_longer_allowed_it_is_known_to_be_aside(fit: Attached, bench: Bench) -> None:

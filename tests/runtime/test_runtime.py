@@ -17,9 +17,9 @@ SLICE = Request(flavor="a100-40gb/1g.5gb", duration_s=3600.0)
 WHOLE = Request(flavor="t4", duration_s=3600.0)
 
 
-def run(test: Callable[[Site], Awaitable[None]]) -> None:
+def run(test: Callable[[Site], Awaitable[None]], policy: Policy | None = None) -> None:
     async def main() -> None:
-        site = Site()
+        site = Site(policy)
         await site.runtime.start()
         try:
             await asyncio.wait_for(test(site), 30)
@@ -315,6 +315,24 @@ def test_a_kernel_comes_back_with_the_environment_of_the_shares_that_it_gets() -
         assert site.kernels.rows["fit"][1]["CUDA_VISIBLE_DEVICES"] == back.shares[0].id
 
     run(test)
+
+
+def test_all_kernels_of_a_session_together_take_no_more_host_memory_than_is_left() -> None:
+    async def test(site: Site) -> None:
+        site.kernels.methods = ("offload",)
+        site.kernels.saves_bytes = 3 * 10**9
+        session = await site.runtime.request("alice", WHOLE)
+        for kernel_id in ("fit", "gan"):
+            await site.runtime.attach(session.id, kernel_id, None)
+        await site.runtime.handle(ev.Paused(session.id))
+        while (found := site.runtime.session(session.id)).reason is None:
+            await asyncio.sleep(0)
+        assert found.shares, "one of them is on it still"
+        assert found.pause is not None
+        assert found.pause.saved_bytes == 3 * 10**9
+        assert found.reason.text == "Paused; its GPU is kept for it. It needs 3000000000 B."
+
+    run(test, Policy(paused_memory_bytes=5 * 10**9))
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -127,6 +127,8 @@ class DictKernels:
         self.computing: set[str] = set()
         self.held: set[str] = set()
         self.methods: tuple[str, ...] = ()
+        #: what each of them has on the device
+        self.saves_bytes = 10**9
         #: what suspending and resuming raise instead
         self.fails: Conflict | None = None
         self.said: list[tuple[str, Saying]] = []
@@ -160,13 +162,15 @@ class DictKernels:
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
         (self.gated.add if closed else self.gated.discard)(kernel_id)
 
-    async def suspend(self, kernel_id: str, methods: Sequence[str]) -> Suspension:
+    async def suspend(self, kernel_id: str, methods: Sequence[str], budget_bytes: int | None = None) -> Suspension:
         if kernel_id in self.computing:
             raise Conflict("A cell runs.", code="kernel_busy")
         if self.fails is not None:
             raise self.fails
         self.gated.add(kernel_id)
-        return Suspension(methods[0] if methods else "gate", saved_bytes=10**9 if methods else 0)
+        if budget_bytes is not None and methods and self.saves_bytes > budget_bytes:
+            return Suspension("gate", code="no_room", text=f"It needs {self.saves_bytes} B.")
+        return Suspension(methods[0] if methods else "gate", saved_bytes=self.saves_bytes if methods else 0)
 
     async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
         if self.fails is not None and kernel_id in self.gated:

@@ -70,11 +70,13 @@ class AttachKernel(Command):
 class PauseWork(Command):
     """Close the gates of its kernels, see that they are idle, put aside what they have on the device.
 
-    Answer with ``PauseSaved`` or ``PauseFailed``; after the latter the gates are open.
+    Answer with ``PauseSaved`` or ``PauseFailed``; after the latter the gates are open. No more than ``budget_bytes`` of
+    host memory may be taken for it; None: no limit but the system's.
     """
 
     session_id: str
     methods: tuple[str, ...] = ()
+    budget_bytes: int | None = None
 
 
 @dataclass(frozen=True)

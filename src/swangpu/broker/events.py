@@ -128,12 +128,16 @@ class PauseSaved(SessionEvent):
         Whether its shares can be given to somebody else now.
     same_device : bool
         Whether it has to come back to the device that it was on.
+    code, text : str
+        Why its shares can't be given away, where it was tried to put aside what is on them.
     """
 
     method: str
     saved_bytes: int = 0
     frees: bool = True
     same_device: bool = True
+    code: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)

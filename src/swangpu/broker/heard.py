@@ -110,5 +110,7 @@ def _with_activity(session: Session, busy: bool, now: float) -> Session:
         return session
     if busy:
         working = replace(settle_advice(session, now), busy=True, busy_from=now, idle_since=None)
-        return replace(working, idle_ends_at=None)
+        # that it could not be paused says nothing any more
+        told = working.reason is not None and working.reason.code == pausing.NO_ROOM
+        return replace(working, idle_ends_at=None, reason=None if told else working.reason)
     return replace(session, busy=False, busy_s=busy_seconds(session, now), busy_from=None, idle_since=now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..domain.rows import replace
 from ..domain.sessions import EndReason, Pause, PausePhase, Reason, Session, SessionState
 from . import events as ev
+from . import hostroom
 from .commands import Command, PauseWork, ResumeWork
 from .lifecycle import (
     begin_end,
@@ -26,6 +27,7 @@ from .queue import Grant
 from .state import BrokerState
 
 __all__ = [
+    "NO_ROOM",
     "begin",
     "failed",
     "methods_of",
@@ -44,6 +46,8 @@ ATTEMPTS = 3
 AGAIN_S = (2.0, 30.0)
 #: a cell had begun that was not heard of yet; it is in less than this, in seconds
 BUSY_RETRY_S = 1.0
+#: what is set aside for paused sessions in host memory is used up
+NO_ROOM = "no_room"
 
 
 def methods_of(state: BrokerState, session: Session) -> tuple[str, ...]:
@@ -59,10 +63,11 @@ def methods_of(state: BrokerState, session: Session) -> tuple[str, ...]:
 
 def begin(state: BrokerState, session: Session, why: str, now: float) -> list[Command]:
     """Have it put aside; its shares stay its own until that is confirmed."""
-    pause = Pause(PausePhase.SAVING, why, now, sent_at=now)
-    paused = settle_advice(replace(session, state=SessionState.PAUSED, pause=pause, idle_ends_at=None), now)
-    state.put_session(paused)
-    return [PauseWork(session.id, methods_of(state, session))]
+    room_bytes = hostroom.room_for(state, session)
+    pause = Pause(PausePhase.SAVING, why, now, sent_at=now, room_bytes=room_bytes)
+    paused = replace(session, state=SessionState.PAUSED, pause=pause, idle_ends_at=None, reason=None)
+    state.put_session(settle_advice(paused, now))
+    return [PauseWork(session.id, methods_of(state, session), room_bytes)]
 
 
 def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float) -> list[Command]:
@@ -75,12 +80,20 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
     # a process that has begun to use one MIG device can't go on with another one, though it be on the same GPU
     device = (first.mig_uuid or first.device_uuid) if first is not None else None
     done = replace(
-        pause, phase=phase, method=event.method, saved_bytes=event.saved_bytes, device_uuid=device, sent_at=None
+        pause,
+        phase=phase,
+        method=event.method,
+        saved_bytes=event.saved_bytes,
+        device_uuid=device,
+        sent_at=None,
+        room_bytes=None,
     )
     session = replace(session, busy=False, busy_s=busy_seconds(session, now), busy_from=None)
     session = replace(session, pauses=session.pauses + 1, pause_again_at=None)
     if not event.frees:
-        session = replace(session, pause=replace(done, phase=PausePhase.SAVED, kept=True))
+        text, params = f"Paused; its GPU is kept for it. {event.text}", (("why", event.code),)
+        why = Reason("paused_held", text, params) if event.code else None
+        session = replace(session, pause=replace(done, phase=PausePhase.SAVED, kept=True), reason=why)
         state.put_session(session)
         return want(state, session, now) if phase is PausePhase.WANTED else []
     if session.lease_cause == "quota":
@@ -101,6 +114,9 @@ def failed(state: BrokerState, session: Session, event: ev.PauseFailed, now: flo
     works = event.code == "kernel_busy"
     again_at = now + (BUSY_RETRY_S if works else state.policy.pause_retry_s)
     active = replace(session, state=SessionState.ACTIVE, pause=None, pause_again_at=again_at)
+    if event.code == NO_ROOM:
+        # nobody has to be told at once, and whoever looks should see why somebody else gave way
+        active = replace(active, reason=Reason(event.code, f"It could not be paused for who waits. {event.text}"))
     if works and active.idle_since is not None:
         active = replace(active, idle_since=now)
     if pause.wanted_at is not None and not active.busy:
@@ -128,7 +144,7 @@ def want(state: BrokerState, session: Session, now: float) -> list[Command]:
     pause = replace(pause, again_at=None)
     if session.shares:
         pause = replace(pause, phase=PausePhase.RESTORING, wanted_at=wanted_at, sent_at=now)
-        state.put_session(replace(session, pause=pause))
+        state.put_session(replace(session, pause=pause, reason=None))
         return [ResumeWork(session.id)]
     state.put_session(replace(session, pause=replace(pause, phase=PausePhase.WANTED, wanted_at=wanted_at)))
     return []
@@ -216,7 +232,7 @@ def retry(state: BrokerState, session: Session, now: float) -> list[Command]:
         return []
     if pause.phase is PausePhase.SAVING:
         state.put_session(replace(session, pause=replace(pause, sent_at=now)))
-        return [PauseWork(session.id, methods_of(state, session))]
+        return [PauseWork(session.id, methods_of(state, session), pause.room_bytes)]
     if pause.phase is PausePhase.RESTORING:
         state.put_session(replace(session, pause=replace(pause, sent_at=now)))
         return [ResumeWork(session.id)]

@@ -160,6 +160,8 @@ class Policy:
         How long whoever has borrowed keeps what is wanted back.
     keep_paused_s : float
         A session paused for so long ends.
+    paused_memory_bytes : int or None
+        What all paused sessions together may have in host memory; None: the site sets no limit.
     """
 
     version: int = 1
@@ -188,6 +190,7 @@ class Policy:
     move_retry_s: float = 120.0
     quota_notice_s: float = 900.0
     keep_paused_s: float = 86400.0
+    paused_memory_bytes: int | None = None
 
     def reclaim_of(self, pool: str) -> Reclaim:
         """What holds for a pool."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..domain.rows import replace
 from ..domain.sessions import EndReason, Reason, Session, SessionState
-from . import pausing
+from . import hostroom, pausing
 from .commands import Command
 from .deadline import at_longest, gives_way_at
 from .exclusion import conflict
@@ -192,7 +192,8 @@ def _give_way(state: BrokerState, session: Session, why: str, now: float) -> lis
         # Who was warned because a pause has failed is left alone: with each attempt the warning would begin anew.
         if can_pause and (session.idle_ends_at is None or session.pause_again_at is None):
             moving = sum(1 for pool in state.index.moving.values() if pool == session.pool)
-            return pausing.begin(state, session, why, now) if moving < rule.moves else []
+            later = moving >= rule.moves or hostroom.worth_a_wait(state, session)
+            return [] if later else pausing.begin(state, session, why, now)
         return _warn(state, session, rule, now) if session.idle_ends_at is None else []
     if session.advised_from is not None:
         return []

@@ -137,6 +137,8 @@ class Pause:
         Its shares stay its own all the time: what it has on them could not be moved, or was not to be.
     again_at : float or None
         When that is tried again.
+    room_bytes : int or None
+        While it is being saved: how much host memory is set aside for that; None where the site sets no limit.
     """
 
     phase: PausePhase
@@ -151,6 +153,7 @@ class Pause:
     attempts: int = 0
     kept: bool = False
     again_at: float | None = None
+    room_bytes: int | None = None
 
 
 @dataclass(frozen=True)

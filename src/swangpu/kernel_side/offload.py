@@ -39,6 +39,8 @@ FRAMEWORKS: list[Callable[[], Framework | None]] = [
 PINNED_PART = 4
 #: what an allocation may take beyond what was asked for
 ROUNDING_BYTES = 512
+#: what is set aside for paused sessions in host memory is used up
+NO_ROOM = "no_room"
 COMPILED = "only compiled code, or an autograd graph, holds it"
 CACHED = "a cache that can't be given back"
 
@@ -77,7 +79,8 @@ def out(budget_bytes: int | None = None, pinned_bytes: int | None = None) -> Rep
     dict
         ``{"ok", "moved_bytes", "stays_bytes", "stays": [{"what", "bytes", "why"}], "frameworks": {name: moved bytes},
         "seconds", "error", "untouched"}``; ``error`` is a sentence, or None. ``untouched``: there was nothing, and CUDA
-        has not been initialised here, so that another device will do as well. Never raises.
+        has not been initialised here, so that another device will do as well. With ``error`` there can be a ``code``:
+        ``no_room`` where ``budget_bytes`` is too small. Never raises.
     """
     report = _told(lambda: _out(budget_bytes, pinned_bytes))
     nothing = report["ok"] and not report["moved_bytes"] and not report["stays"]
@@ -136,9 +139,11 @@ def _out(budget_bytes: int | None, pinned_bytes: int | None) -> Report:
     frameworks = _loaded()
     found = _look(frameworks)
     free = offload_memory.room()
-    refused = in_doubt(found, sys.modules) or offload_memory.refusal(_size(found.pieces), budget_bytes, free)
+    doubt = in_doubt(found, sys.modules)
+    refused = doubt or offload_memory.refusal(_size(found.pieces), budget_bytes, free)
     if refused is not None:
-        return _report([], grouped(_all_stay(found)), refused)
+        over = doubt is None and offload_memory.over_budget(_size(found.pieces), budget_bytes)
+        return {**_report([], grouped(_all_stay(found)), refused), "code": NO_ROOM if over else ""}
     most = pinned_bytes if pinned_bytes is not None else (free.free_bytes or 0) // PINNED_PART
     freed: list[Piece] = []
     try:

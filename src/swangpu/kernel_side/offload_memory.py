@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import words
 
-__all__ = ["MARGIN_BYTES", "Room", "refusal", "room"]
+__all__ = ["MARGIN_BYTES", "Room", "over_budget", "refusal", "room"]
 
 #: left free for whatever else the kernel and its neighbours do meanwhile
 MARGIN_BYTES = 256 << 20
@@ -48,13 +48,19 @@ def room(root: Path = Path("/")) -> Room:
     return min(found, key=lambda one: one.free_bytes or 0) if found else Room(None, "this machine")
 
 
+def over_budget(need_bytes: int, budget_bytes: int | None) -> bool:
+    """Whether it is more than what all paused sessions together may have in host memory. Pure."""
+    return budget_bytes is not None and need_bytes > max(budget_bytes, 0)
+
+
 def refusal(need_bytes: int, budget_bytes: int | None, room: Room) -> str | None:
     """Why that much can't be moved to host memory, in one sentence with the numbers; None if it can. Pure."""
     if need_bytes <= 0:
         return None
+    if over_budget(need_bytes, budget_bytes):
+        left = words.memory(max(budget_bytes or 0, 0))
+        return f"It needs {words.memory(need_bytes)} of host memory, and {left} are left for paused sessions."
     need = f"{words.memory(need_bytes)} would have to be moved to host memory"
-    if budget_bytes is not None and need_bytes > budget_bytes:
-        return f"{need}, and {words.memory(max(budget_bytes, 0))} of it may be used for that."
     if room.free_bytes is not None and need_bytes + MARGIN_BYTES > room.free_bytes:
         return f"{need}, and {room.where} has {words.memory(max(room.free_bytes, 0))} left."
     return None

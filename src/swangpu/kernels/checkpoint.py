@@ -359,7 +359,7 @@ class Checkpointer:
 
     async def _no_room(self, pid: int, size: int, budget: int | None) -> Outcome | None:
         if budget is not None and size > budget:
-            return outcome("unchanged", "no_room_budget", bytes=size, free=budget)
+            return outcome("unchanged", "no_room", bytes=size, free=budget)
         room = await asyncio.to_thread(self._room, pid)
         if room.free_bytes is None:
             return outcome("unchanged", "room_not_known")

@@ -51,12 +51,14 @@ class Checkpoint:
         on_mig = any(uuid.startswith("MIG-") for uuid in _devices(env))
         return self._able and bool(_devices(env)) and not on_mps and not on_mig
 
-    async def out(self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool) -> Aside:
+    async def out(
+        self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool, budget_bytes: int | None = None
+    ) -> Aside:
         pids = await asyncio.to_thread(tree_of, subject.pid)
         known = tuple(_held(saved))
 
         async def work() -> _Done:
-            done = await self._checkpointer.suspend(pids, device_uuids=_devices(subject.env))
+            done = await self._checkpointer.suspend(pids, budget_bytes, device_uuids=_devices(subject.env))
             if begun and done.kind == "unchanged" and done.code != "nothing_there":
                 # It may be suspended already, by a server that has died, though it can't be done any more.
                 back = await self._checkpointer.resume(pids, saved=known)
@@ -72,7 +74,10 @@ class Checkpoint:
         if done.kind == "lost":
             raise _refusal(done)
         if done.kind.endswith("suspended"):
-            return Aside(True, sum(one.memory_bytes or 0 for one in kept))
+            sizes = [one.memory_bytes for one in kept]
+            measured = sum(size or 0 for size in sizes)
+            # of what nobody measured it is only known that it was not more than was allowed
+            return Aside(True, max(measured, budget_bytes or 0) if None in sizes else measured)
         if done.code == "nothing_there":
             return Aside(True)
         return Aside(False, code=done.code, text=_said(done), doubtful=done.kind == "undone")

@@ -112,10 +112,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Delete what is not needed, or ask for a server with more memory.",
     ),
     "no_room_machine": ("{bytes} of GPU memory do not fit into host memory: the machine has {free} left.", ""),
-    "no_room_budget": (
-        "{bytes} of GPU memory do not fit into what is set aside for saved GPU state, of which {free} are left.",
-        "",
-    ),
+    "no_room": ("It needs {bytes} of host memory, and {free} are left for paused sessions.", ""),
     "room_not_known": ("How much host memory this kernel may use is not known, so nothing is moved there.", ""),
     "no_room_device": (
         "The GPU has {free} free, and {bytes} are to come back. It was not tried, since a restore that runs out of "

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 #: moving what is on a device to host memory and back, in seconds: 80 GB at the slowest rate that was measured
 MOVE_TIMEOUT_S = 90.0
 _IMPORT = "__import__('importlib').import_module"
-_OFFLOAD = f"{_IMPORT}('swangpu_kernel.offload').%s()"
+_OFFLOAD = f"{_IMPORT}('swangpu_kernel.offload').%s(%s)"
 _MOVE = f"{_IMPORT}('swangpu_kernel.cuda').move(%r)"
 
 #: what a method wants to have back at the resume, as JSON
@@ -84,7 +84,9 @@ class Method(Protocol):
         """Whether it may work with this kernel on these shares, as far as that is known without asking anybody."""
         ...
 
-    async def out(self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool) -> Aside:
+    async def out(
+        self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool, budget_bytes: int | None = None
+    ) -> Aside:
         """Put aside what the kernel has on its device. Idempotent.
 
         Parameters
@@ -94,6 +96,8 @@ class Method(Protocol):
         remember : Remember
         begun : bool
             This way had been begun before: by a server that has died meanwhile, or whose answer got lost.
+        budget_bytes : int, optional
+            How much host memory it may take. More is needed: nothing is moved, and the code is ``no_room``.
 
         Raises
         ------
@@ -121,8 +125,11 @@ class Offload:
     def fits(self, kernel: Any, env: Mapping[str, str | None]) -> bool:
         return is_python(kernel)
 
-    async def out(self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool) -> Aside:
-        answer = await ask_kernel(subject.kernel, _OFFLOAD % "out", MOVE_TIMEOUT_S)
+    async def out(
+        self, subject: Subject, saved: Saved, remember: Remember, *, begun: bool, budget_bytes: int | None = None
+    ) -> Aside:
+        words = f"budget_bytes={int(budget_bytes)}" if budget_bytes is not None else ""
+        answer = await ask_kernel(subject.kernel, _OFFLOAD % ("out", words), MOVE_TIMEOUT_S)
         if not isinstance(answer, dict) or (not answer.get("ok") and answer.get("moved_bytes")):
             # It may do it yet, or has done a part of it: its gate stays closed until all is known to be back.
             raise Conflict(
@@ -132,6 +139,9 @@ class Offload:
             )
         if not answer.get("ok"):
             why = _why(answer)
+            if answer.get("code") == "no_room":
+                log.info("What a kernel has on its device was not moved: %s", why)
+                return Aside(False, code="no_room", text=why)
             log.info("What a kernel has on its device could not be moved: %s", why)
             return Aside(False, code="not_saved", text=f"What it has on the device could not be moved. {why}".strip())
         # Its children have the environment that they were started with.
@@ -150,7 +160,7 @@ class Offload:
                     hint="It is tried again.",
                     code="not_restored",
                 )
-        answer = await ask_kernel(subject.kernel, _OFFLOAD % "back", MOVE_TIMEOUT_S)
+        answer = await ask_kernel(subject.kernel, _OFFLOAD % ("back", ""), MOVE_TIMEOUT_S)
         if not isinstance(answer, dict) or not answer.get("ok"):
             raise Conflict(
                 f"What was on the GPU could not be brought back. {_why(answer)}".strip(),

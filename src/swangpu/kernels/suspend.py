@@ -48,8 +48,13 @@ class Suspender:
         """How a kernel with a gate can be put aside, as far as that is known without asking it."""
         return tuple(name for name, method in self._methods.items() if method.fits(kernel, env))
 
-    async def suspend(self, subject: Subject, methods: Sequence[str]) -> Suspension:
+    async def suspend(self, subject: Subject, methods: Sequence[str], budget_bytes: int | None = None) -> Suspension:
         """Close the gate and move what is on the device, in the first way that works.
+
+        Parameters
+        ----------
+        budget_bytes : int, optional
+            How much host memory may be taken for it at most, beside what the system leaves.
 
         Raises
         ------
@@ -72,7 +77,7 @@ class Suspender:
         found = [self._methods[name] for name in names if name in self._methods]
         failed, second_best = Aside(False), None
         for method in found:
-            done = await self._try(method, subject, state if method.name == begun else {})
+            done = await self._try(method, subject, state if method.name == begun else {}, budget_bytes)
             if done.moved and (done.stays_bytes <= STAYS_BYTES or method is found[-1]):
                 return Suspension(method.name, done.saved_bytes, done.same_device)
             if done.moved:
@@ -84,7 +89,7 @@ class Suspender:
         if failed.doubtful:
             raise Conflict(failed.text, code=failed.code, doubtful=True)
         if second_best is not None:
-            done = await self._try(second_best, subject, {})
+            done = await self._try(second_best, subject, {}, budget_bytes)
             if done.moved:
                 return Suspension(second_best.name, done.saved_bytes, done.same_device)
         return Suspension("gate", code=failed.code, text=failed.text)
@@ -92,12 +97,12 @@ class Suspender:
     def _fits(self, name: str, subject: Subject) -> bool:
         return name in self._methods and self._methods[name].fits(subject.kernel, subject.env)
 
-    async def _try(self, method: Method, subject: Subject, begun: Mapping[str, Any]) -> Aside:
+    async def _try(self, method: Method, subject: Subject, begun: Mapping[str, Any], budget_bytes: int | None) -> Aside:
         """One way; ``begun``: what the agent says of it, if it had been begun before."""
         saved, remember = _saved(begun), partial(_remember, subject.socket, method.name)
         # Said before it is done: whoever comes after a crash brings back more than there is, and not less.
         await remember(saved)
-        return await method.out(subject, saved, remember, begun=bool(begun))
+        return await method.out(subject, saved, remember, begun=bool(begun), budget_bytes=budget_bytes)
 
     async def resume(self, subject: Subject) -> bool:
         """Move back what was moved, and open the gate; whether a cell had waited.

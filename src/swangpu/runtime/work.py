@@ -193,7 +193,7 @@ class Work:
             case cmd.AttachKernel():
                 await self._attach_requested(session)
             case cmd.PauseWork():
-                await self._pause(session, command.methods)
+                await self._pause(session, command)
             case cmd.ResumeWork():
                 await self._resume(session)
 
@@ -289,7 +289,7 @@ class Work:
             log.exception("Attaching kernel %s failed", kernel_id)
             await self.report(ev.AttachFailed(session.id, "attach_failed", "The kernel could not be restarted."))
 
-    async def _pause(self, session: Session, methods: Sequence[str]) -> None:
+    async def _pause(self, session: Session, command: cmd.PauseWork) -> None:
         """Put all kernels of a session aside, or none of them."""
         pause = session.pause
         if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.SAVING:
@@ -297,7 +297,7 @@ class Work:
         async with self._lock(session.id):
             kernel_ids = self._kernels_of(session)
             try:
-                outcome: ev.Event = await self._put_aside(session, kernel_ids, methods, must_free=pause.why != "owner")
+                outcome: ev.Event = await self._put_aside(command, kernel_ids, must_free=pause.why != "owner")
             except SwanGpuError as error:
                 lost, doubtful = bool(error.params.get("lost")), bool(error.params.get("doubtful"))
                 outcome = ev.PauseFailed(session.id, error.code, error.detail, lost=lost, doubtful=doubtful)
@@ -311,23 +311,28 @@ class Work:
             await self.report(outcome)
 
     async def _put_aside(
-        self, session: Session, kernel_ids: Sequence[str], methods: Sequence[str], *, must_free: bool
+        self, command: cmd.PauseWork, kernel_ids: Sequence[str], *, must_free: bool
     ) -> ev.PauseSaved | ev.PauseFailed:
         done: list[Suspension] = []
+        left = command.budget_bytes
         for kernel_id in kernel_ids:
             if self.kernels is not None:
-                done.append(await self.kernels.suspend(kernel_id, methods))
+                one = await self.kernels.suspend(kernel_id, command.methods, left)
+                left = max(0, left - one.saved_bytes) if left is not None else None
+                done.append(one)
         frees = bool(done) and all(one.frees for one in done)
+        why = next((one for one in done if not one.frees and one.code), None)
+        code, text = (why.code, why.text) if why is not None else ("", "")
         if must_free and not frees:
-            why = next((one for one in done if not one.frees and one.code), None)
-            code, text = (why.code, why.text) if why is not None else ("not_saved", NOT_SAVED)
-            return ev.PauseFailed(session.id, code, text)
+            return ev.PauseFailed(command.session_id, code or "not_saved", text or NOT_SAVED)
         return ev.PauseSaved(
-            session.id,
+            command.session_id,
             "+".join(dict.fromkeys(one.method for one in done)) or "gate",
             sum(one.saved_bytes for one in done),
             frees=frees,
             same_device=any(one.same_device for one in done),
+            code=code,
+            text=text,
         )
 
     async def _wake(self, kernel_ids: Sequence[str], env: Mapping[str, str | None]) -> bool:

@@ -83,6 +83,12 @@ class SwanGpu(ExtensionApp):
     checkpoint_program = Unicode("", help="Where NVIDIA's cuda-checkpoint is; looked for in PATH when empty.").tag(
         config=True
     )
+    paused_memory_bytes = Int(
+        0,
+        allow_none=True,
+        help="How much host memory all paused sessions together may take for what they had on GPUs, in bytes. 0: no "
+        "limit of swangpu's; a pause is refused then where the kernel's cgroup, or the machine, has no room for it.",
+    ).tag(config=True)
     quota_notice_s = Float(
         900.0, help="How long what was lent is kept once it is wanted back, while it computes, in seconds."
     ).tag(config=True)
@@ -152,6 +158,13 @@ class SwanGpu(ExtensionApp):
         for name in value:
             if name not in PAUSE_METHODS:
                 raise TraitError(f"SwanGpu.pause_methods: {name!r} is none of {', '.join(PAUSE_METHODS)}.")
+        return value
+
+    @validate("paused_memory_bytes")
+    def _memory(self, proposal: Any) -> int | None:
+        value: int | None = proposal["value"]
+        if value is not None and value < 0:
+            raise TraitError("SwanGpu.paused_memory_bytes must be a number of bytes, or 0 for no limit.")
         return value
 
     @validate("warn_s")
@@ -267,6 +280,7 @@ class SwanGpu(ExtensionApp):
                 undo_s=self.undo_s,
                 warn_s=tuple(self.warn_s),
                 quota_notice_s=self.quota_notice_s,
+                paused_memory_bytes=self.paused_memory_bytes or None,
                 half_life_s=self.half_life_s,
                 groups=rules.groups_of("groups", self.groups),
                 user_quotas=rules.quotas_of("user_quotas", self.user_quotas),

@@ -44,6 +44,7 @@ class KernelCall(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     closed: bool = False
     message: str = ""
     methods: list[str] = []
+    budget_bytes: int | None = None
     saying: Saying | None = None
 
 
@@ -173,7 +174,7 @@ async def _do(host: KernelHost, kernel_id: str, action: str, call: KernelCall) -
         case "preview":
             return await host.preview(kernel_id)
         case "suspend":
-            return await host.suspend(kernel_id, call.methods)
+            return await host.suspend(kernel_id, call.methods, call.budget_bytes)
         case "resume":
             return await host.resume(kernel_id, call.env)
         case _:
