@@ -12,7 +12,7 @@ from typing import Protocol
 
 from .domain.devices import PoolInventory, Share
 from .domain.records import DemandRecord, JournalEntry, ProfileRecord, RunPeak, UsageRecord
-from .domain.sessions import Carry
+from .domain.sessions import Carry, ComesBack
 from .domain.telemetry import DeviceInfo, DriverStatus, Sample
 
 __all__ = [
@@ -151,15 +151,15 @@ class Suspension:
         How what it had on the device was put aside; ``gate`` when it was not, and is there still.
     saved_bytes : int
         How much of it.
-    same_device : bool
-        Whether it can go on only on the device that it was on.
+    comes_back : ComesBack
+        Where it can go on.
     code, text : str
         Why it was not put aside, where a way to do it was tried.
     """
 
     method: str
     saved_bytes: int = 0
-    same_device: bool = True
+    comes_back: ComesBack = ComesBack.DEVICE
     code: str = ""
     text: str = ""
 
@@ -274,7 +274,8 @@ class KernelHost(Protocol):
         Raises
         ------
         Conflict
-            It could not be brought back; the gate stays closed. With the parameter ``lost`` it never will be.
+            It could not be brought back; the gate stays closed. With the parameter ``lost`` it never will be, with
+            ``own_device`` it can be on the device that it was on, and on no other.
         """
         ...
 

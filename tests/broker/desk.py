@@ -9,7 +9,7 @@ from swangpu.broker.broker import Broker
 from swangpu.broker.fairness import in_order
 from swangpu.broker.policy import Policy, Reclaim, ReclaimMode
 from swangpu.broker.reasons import waiting_reason
-from swangpu.domain.sessions import Request, Session, SessionState
+from swangpu.domain.sessions import ComesBack, Request, Session, SessionState
 
 #: what can be paused is, after a minute without work
 ENFORCE = Policy(reclaim=(("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=60.0, residency_s=0.0)),))
@@ -24,9 +24,9 @@ class Desk:
         self.notices: list[cmd.Notify] = []
         self.demand: list[str] = []
         self.number = 0
-        #: whether what is to be put aside is, at once, and has to come back to its own device
+        #: whether what is to be put aside is, at once, and where it can go on
         self.pauses = True
-        self.same_device = True
+        self.comes_back = ComesBack.DEVICE
         #: how much each of them has on its device, and what may be taken for it, as it was said last
         self.saves_bytes = 2 * GB
         self.rooms: dict[str, int | None] = {}
@@ -58,7 +58,7 @@ class Desk:
             self.send(ev.PauseFailed(command.session_id, "no_room", f"It needs {self.saves_bytes} B."))
             return
         session_id, method = command.session_id, command.methods[0]
-        self.send(ev.PauseSaved(session_id, method, self.saves_bytes, same_device=self.same_device))
+        self.send(ev.PauseSaved(session_id, method, self.saves_bytes, comes_back=self.comes_back))
 
     def get(self, flavor: str | None = "t4", user: str = "alice", *, claim: bool = True, **kwargs: object) -> str:
         self.number += 1

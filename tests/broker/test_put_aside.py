@@ -7,7 +7,7 @@ from broker.fleet import GB, inventory
 from swangpu.broker import commands as cmd
 from swangpu.broker import events as ev
 from swangpu.broker.policy import Policy, Reclaim, ReclaimMode
-from swangpu.domain.sessions import EndReason, PausePhase, SessionState
+from swangpu.domain.sessions import ComesBack, EndReason, PausePhase, SessionState
 
 ENFORCE = Policy(reclaim=(("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=60.0, residency_s=0.0)),))
 
@@ -47,7 +47,7 @@ def test_a_device_that_went_away_while_a_session_was_put_aside_does_not_end_it()
 
 def test_a_session_that_failed_to_come_back_to_a_lost_device_is_not_lost_on_another() -> None:
     desk = Desk(ENFORCE)
-    desk.same_device = False
+    desk.comes_back = ComesBack.ANYWHERE
     alice, bob = two_idle(desk)
     desk.send(ev.Paused(alice))
     desk.pauses = False

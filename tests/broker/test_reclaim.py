@@ -8,7 +8,7 @@ from broker.desk import ENFORCE, Desk, two_held
 from swangpu.broker import commands as cmd
 from swangpu.broker import events as ev
 from swangpu.broker.policy import Policy, Reclaim, ReclaimMode
-from swangpu.domain.sessions import EndReason, PausePhase, SessionState
+from swangpu.domain.sessions import ComesBack, EndReason, PausePhase, SessionState
 
 
 def test_nothing_is_taken_while_nobody_waits() -> None:
@@ -35,7 +35,7 @@ def test_an_idle_session_is_paused_for_who_waits_and_its_next_cell_gets_a_gpu_ba
     desk.work(carol)
     desk.pass_time(600)
     assert desk[alice].state is SessionState.PAUSED
-    desk.same_device = False
+    desk.comes_back = ComesBack.ANYWHERE
     desk.send(ev.ActivityReported(alice, True))
     # bob is idle, but alice has to come back to the device that carol computes on
     assert desk[alice].pause is not None
@@ -62,7 +62,7 @@ def test_without_a_time_of_idleness_a_session_gives_way_as_its_cell_ends() -> No
 
 def test_a_session_that_can_go_anywhere_comes_back_where_something_is_idle() -> None:
     desk = Desk(ENFORCE)
-    desk.same_device = False
+    desk.comes_back = ComesBack.ANYWHERE
     alice, bob = two_held(desk)
     desk.pass_time(61)
     carol = desk.get(user="carol")

@@ -12,7 +12,7 @@ from swangpu.api.views import Known, flavor_view, session_view
 from swangpu.broker import commands as cmd
 from swangpu.broker import events as ev
 from swangpu.broker.policy import Group, Policy, Quota, Reclaim, ReclaimMode, Reservation
-from swangpu.domain.sessions import SessionKind, SessionState
+from swangpu.domain.sessions import ComesBack, SessionKind, SessionState
 
 ENFORCE = Policy(reclaim=(("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=60.0, residency_s=0.0)),))
 
@@ -188,7 +188,7 @@ def test_what_was_called_back_stays_where_it_is_if_nobody_wants_it_any_more() ->
 
 def test_what_was_called_back_and_paused_comes_back_with_its_own_lease() -> None:
     desk = Desk(replace(ENFORCE, groups=LENT))
-    desk.same_device = False
+    desk.comes_back = ComesBack.ANYWHERE
     ada = lent(desk)[2]
     left_s = (desk[ada].lease_until or 0.0) - desk.now
     cms = desk.get(SLICE, user="cem")

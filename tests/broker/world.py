@@ -15,8 +15,8 @@ from swangpu.broker import exclusion, reservations
 from swangpu.broker.broker import Broker
 from swangpu.broker.policy import Group, Policy, Quota, Reclaim, ReclaimMode, Reservation
 from swangpu.broker.state import BrokerState, Changes
-from swangpu.domain.devices import Share
-from swangpu.domain.sessions import PausePhase, Priority, Request, Session, SessionKind, SessionState
+from swangpu.domain.devices import Share, ShareKind
+from swangpu.domain.sessions import ComesBack, PausePhase, Priority, Request, Session, SessionKind, SessionState
 from swangpu.errors import SwanGpuError
 from swangpu.ledger.codec import decode, encode
 
@@ -62,6 +62,8 @@ class World:
     snapshot: str = ""
     journal: list[str] = field(default_factory=list)
     running: dict[str, tuple[Share, ...]] = field(default_factory=dict)
+    #: where those that are put aside can go on, and where they were
+    bound: dict[str, tuple[ComesBack, tuple[Share, ...]]] = field(default_factory=dict)
     #: what is really in host memory
     aside: dict[str, int] = field(default_factory=dict)
     todo: list[cmd.Command] = field(default_factory=list)
@@ -138,7 +140,7 @@ class World:
             if fail or session.state is not SessionState.ENDING:
                 return
             self.running.pop(session_id, None)
-            self.aside.pop(session_id, None)
+            self._forget(session_id)
             self.undelivered.append(ev.WorkStopped(session_id))
         elif isinstance(command, cmd.PauseWork | cmd.ResumeWork) and session is not None:
             self._move(command, session, fail)
@@ -149,6 +151,7 @@ class World:
             return
         if isinstance(command, cmd.PauseWork) and pause.phase is PausePhase.SAVING:
             if fail:
+                self._forget(session.id)
                 self.undelivered.append(
                     ev.PauseFailed(session.id, "busy", "A cell runs.", lost=self.random.random() < 0.2)
                 )
@@ -161,19 +164,30 @@ class World:
             if frees:
                 self.running.pop(session.id, None)
             self.aside[session.id] = size
-            same = self.random.random() < 0.5
-            self.undelivered.append(ev.PauseSaved(session.id, "offload", size, frees=frees, same_device=same))
+            # asked again it says the same
+            where, _ = self.bound.setdefault(session.id, (self.random.choice(list(ComesBack)), session.shares))
+            self.undelivered.append(ev.PauseSaved(session.id, "offload", size, frees, where))
         elif isinstance(command, cmd.ResumeWork) and pause.phase is PausePhase.RESTORING:
+            self._check_comes_back(session)
             if fail:
                 lost = self.random.random() < 0.2
+                own = self.random.random() < 0.5
                 self.running.pop(session.id, None)
                 if lost:
-                    self.aside.pop(session.id, None)
-                self.undelivered.append(ev.ResumeFailed(session.id, "no_memory", "It does not fit.", lost=lost))
+                    self._forget(session.id)
+                self.undelivered.append(ev.ResumeFailed(session.id, "no_memory", "It does not fit.", lost, own))
                 return
             self._run(session.id, session.shares)
-            self.aside.pop(session.id, None)
+            self._forget(session.id)
             self.undelivered.append(ev.ResumeDone(session.id, busy=self.random.random() < 0.5))
+
+    def _forget(self, session_id: str) -> None:
+        """Nothing of it is put aside any more, and what was said of that is not said of the next pause."""
+        self.aside.pop(session_id, None)
+        self.bound.pop(session_id, None)
+        self.undelivered = [
+            one for one in self.undelivered if not (isinstance(one, ev.PauseSaved) and one.session_id == session_id)
+        ]
 
     def deliver(self, index: int, *, twice: bool = False, lose: bool = False) -> None:
         """Deliver one report, in any order."""
@@ -298,6 +312,16 @@ class World:
                 mine = [s.id for s in session.shares if s.id in taken]
                 number = state.policy.reservations.index(one)
                 assert not any(number in taken[i] for i in mine), f"{session.id} is on what is set aside"
+
+    def _check_comes_back(self, session: Session) -> None:
+        where, before = self.bound.get(session.id, (ComesBack.ANYWHERE, ()))
+        was, now = before[:1], session.shares[:1]
+        if where is ComesBack.ANYWHERE or not was:
+            return
+        assert [s.flavor for s in was] == [s.flavor for s in now], f"{session.id} was on {was} and comes back on {now}"
+        if where is ComesBack.DEVICE or was[0].kind is not ShareKind.WHOLE:
+            ids = [[s.mig_uuid or s.device_uuid for s in shares] for shares in (was, now)]
+            assert ids[0] == ids[1], f"{session.id} was on {was} and can go on nowhere else than there, not on {now}"
 
     def _check_host_memory(self) -> None:
         states = {s.id: s.state for s in self.broker.state.sessions.values()}

@@ -89,3 +89,5 @@ def test_a_process_is_moved_only_before_it_has_used_a_device(monkeypatch: pytest
     assert "torch has used CUDA in this kernel" in refused["error"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-2"
     assert cuda.move({"CUDA_VISIBLE_DEVICES": "GPU-2", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"})["ok"], "it is there already"
+    assert cuda.follow({"CUDA_VISIBLE_DEVICES": "GPU-3"})["ok"], "the driver has put it there"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-3"

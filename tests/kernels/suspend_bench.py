@@ -44,10 +44,10 @@ class Bench:
         self.view = View(cuda)
         self.suspender = self.server()
 
-    def server(self, **machine_changes: Any) -> Suspender:
+    def server(self, *, remaps: bool = True, **machine_changes: Any) -> Suspender:
         record = self.cuda.folder / "record.json"
         found = machine(self.cuda, **machine_changes)
-        passed = Passed("boot", found.driver_version, "digest", found.user_id, {MODEL: True})
+        passed = Passed("boot", found.driver_version, "digest", found.user_id, {MODEL: remaps})
         checkpoint_record.write(record, passed)
 
         def look(program: str, driver: str) -> Machine:
@@ -72,8 +72,9 @@ class Bench:
         (self.cuda.folder / f"{pid}.mem").write_text(f"{GPU.format(0)} {size_bytes}\n")
         return process
 
-    def suspend(self, kernel: Attached, *methods: str, budget_bytes: int | None = None) -> Suspension:
-        return asyncio.run(self.suspender.suspend(subject(kernel), methods or ("checkpoint",), budget_bytes))
+    def suspend(self, kernel: Attached, *methods: str, budget_bytes: int | None = None, device: int = 0) -> Suspension:
+        ways = methods or ("checkpoint",)
+        return asyncio.run(self.suspender.suspend(subject(kernel, device), ways, budget_bytes))
 
     def resume(self, kernel: Attached, device: int = 0) -> bool:
         return asyncio.run(self.suspender.resume(subject(kernel, device)))

@@ -13,6 +13,7 @@ from behind_agent import Attached
 from suspend_bench import ON_IT, Bench, only_checkpoint, pid_of, subject
 
 from suspend.sim import GPU, MIB, MODEL
+from swangpu.domain.sessions import ComesBack
 from swangpu.errors import Conflict
 from swangpu.ports import Suspension
 
@@ -250,17 +251,17 @@ threading.Thread(target=work, daemon=True).start()
 
 
 def test_a_kernel_without_a_gpu_library_comes_back_on_any_device(fit: Attached, bench: Bench) -> None:
-    assert bench.suspend(fit, "offload") == Suspension("offload", 0, same_device=False)
+    assert bench.suspend(fit, "offload") == Suspension("offload", 0, ComesBack.ANYWHERE)
     # a server that has died meanwhile changes nothing
     bench.server()
-    assert bench.suspend(fit, "offload") == Suspension("offload", 0, same_device=False)
+    assert bench.suspend(fit, "offload") == Suspension("offload", 0, ComesBack.ANYWHERE)
     bench.resume(fit, device=1)
     assert fit.run(WHERE) == f"{GPU.format(1)}\n"
 
 
 def test_one_that_has_used_its_device_comes_back_there(fit: Attached, bench: Bench) -> None:
     fit.run(TOUCHED)
-    assert bench.suspend(fit, "offload").same_device
+    assert bench.suspend(fit, "offload").comes_back is ComesBack.DEVICE
     bench.resume(fit)
     assert fit.run(WHERE) == f"{GPU.format(0)}\n"
 
@@ -270,7 +271,7 @@ def test_one_that_used_its_device_while_it_was_paused_is_not_put_on_another(
 ) -> None:
     go, done = tmp_path / "go", tmp_path / "done"
     fit.run(THREAD.format(go=str(go), done=str(done), touch=TOUCHED))
-    assert not bench.suspend(fit, "offload").same_device
+    assert bench.suspend(fit, "offload").comes_back is ComesBack.ANYWHERE
     go.touch()
     while not done.exists():
         time.sleep(0.01)
@@ -284,6 +285,6 @@ def test_one_whose_children_know_only_the_old_device_comes_back_there(fit: Attac
     fit.run(
         "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)"
     )
-    assert bench.suspend(fit, "offload").same_device
+    assert bench.suspend(fit, "offload").comes_back is ComesBack.DEVICE
     bench.resume(fit)
     fit.run("child.kill()")

@@ -10,7 +10,7 @@ import pytest
 from runtime.world import Site
 from swangpu.broker import events as ev
 from swangpu.broker.policy import Policy, Reservation
-from swangpu.domain.sessions import Carry, EndReason, Request, Session, SessionState
+from swangpu.domain.sessions import Carry, ComesBack, EndReason, Request, Session, SessionState
 from swangpu.errors import Conflict, LedgerUnavailable, NotFound, Refused
 
 SLICE = Request(flavor="a100-40gb/1g.5gb", duration_s=3600.0)
@@ -333,6 +333,31 @@ def test_all_kernels_of_a_session_together_take_no_more_host_memory_than_is_left
         assert found.reason.text == "Paused; its GPU is kept for it. It needs 3000000000 B."
 
     run(test, Policy(paused_memory_bytes=5 * 10**9))
+
+
+@pytest.mark.parametrize(("kernel_ids", "other"), [(("fit",), True), (("fit", "gan"), False)])
+def test_another_device_is_for_one_kernel_and_only_until_it_is_refused(
+    kernel_ids: tuple[str, ...], other: bool
+) -> None:
+    async def test(site: Site) -> None:
+        site.kernels.comes_back = ComesBack.FLAVOR
+        site.kernels.methods = ("checkpoint",)
+        session = await site.runtime.request("alice", WHOLE)
+        for kernel_id in kernel_ids:
+            await site.runtime.attach(session.id, kernel_id, None)
+        await site.runtime.handle(ev.Paused(session.id))
+        while (found := site.runtime.session(session.id)).shares:
+            await asyncio.sleep(0)
+        assert found.pause is not None
+        assert found.pause.remaps is other
+        site.kernels.fails = Conflict("It can't come back there.", code="map_refused", own_device=True)
+        await site.runtime.handle(ev.Resumed(session.id))
+        while (found := site.runtime.session(session.id)).reason is None:
+            await asyncio.sleep(0)
+        assert found.pause is not None
+        assert not found.pause.remaps
+
+    run(test)
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -9,7 +9,7 @@ from broker.fleet import inventory
 from swangpu.broker.policy import Policy
 from swangpu.domain.devices import PoolInventory, Share
 from swangpu.domain.records import DemandRecord, JournalEntry, UsageRecord
-from swangpu.domain.sessions import Carry
+from swangpu.domain.sessions import Carry, ComesBack
 from swangpu.errors import Conflict, LedgerUnavailable, NotFound, PoolUnavailable
 from swangpu.ports import BackendStatus, KernelInfo, Saying, StartSpec, Suspension
 from swangpu.runtime import Runtime
@@ -129,6 +129,7 @@ class DictKernels:
         self.methods: tuple[str, ...] = ()
         #: what each of them has on the device
         self.saves_bytes = 10**9
+        self.comes_back = ComesBack.DEVICE
         #: what suspending and resuming raise instead
         self.fails: Conflict | None = None
         self.said: list[tuple[str, Saying]] = []
@@ -170,7 +171,8 @@ class DictKernels:
         self.gated.add(kernel_id)
         if budget_bytes is not None and methods and self.saves_bytes > budget_bytes:
             return Suspension("gate", code="no_room", text=f"It needs {self.saves_bytes} B.")
-        return Suspension(methods[0] if methods else "gate", saved_bytes=self.saves_bytes if methods else 0)
+        method, size = (methods[0], self.saves_bytes) if methods else ("gate", 0)
+        return Suspension(method, size, self.comes_back)
 
     async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
         if self.fails is not None and kernel_id in self.gated:

@@ -6,7 +6,7 @@ from .. import wire
 from ..broker.estimate import frees_at
 from ..broker.fairness import held_lately, priority_of
 from ..broker.index import waits
-from ..broker.queue import ahead_of, candidates, tied_to
+from ..broker.queue import ahead_of, candidates, tied_to, wanted_by
 from ..broker.quotas import QuotaUse, uses
 from ..broker.reasons import waiting_reason
 from ..broker.state import BrokerState
@@ -37,7 +37,7 @@ def explanation(state: BrokerState, session: Session, known: views.Known) -> wir
         ahead=[f"{s.request.count} × {views.title_of_view(state, s)}" for s in ahead],
         estimate=views.estimate_view(views.estimate(state, session, ahead, known.now)) if waiting else None,
         candidates=shown,
-        next_free_at=frees_at(state, session.request, known.now, tied=tied_to(session))[:10] if waiting else [],
+        next_free_at=frees_at(state, wanted_by(session), known.now, tied=tied_to(session))[:10] if waiting else [],
         priority=priority_of(session).value,
         held_device_s=round(held_lately(state, f"u:{session.user}", known.now)),
         group=session.group or None,

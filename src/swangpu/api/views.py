@@ -12,7 +12,7 @@ from ..broker.estimate import WaitEstimate, estimate_wait
 from ..broker.index import waits
 from ..broker.lifecycle import title_of
 from ..broker.placement import free_shares
-from ..broker.queue import ahead_of, candidates, everybody_waiting, options_of, tied_to
+from ..broker.queue import ahead_of, candidates, everybody_waiting, options_of, tied_to, wanted_by
 from ..broker.reasons import waiting_reason
 from ..broker.state import BrokerState
 from ..domain.devices import Flavor, PoolInventory, Share
@@ -273,7 +273,7 @@ def paused(session: Session) -> Reason | None:
 
 
 def estimate(state: BrokerState, session: Session, ahead: list[Session], now: float) -> WaitEstimate | None:
-    return estimate_wait(state, session.request, sum(s.request.count for s in ahead), now, tied=tied_to(session))
+    return estimate_wait(state, wanted_by(session), sum(s.request.count for s in ahead), now, tied=tied_to(session))
 
 
 def _offer_estimate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..domain.devices import PoolInventory
-from ..domain.sessions import Request
+from ..domain.sessions import ComesBack, Request
 from .policy import Policy
 
 __all__ = [
@@ -126,8 +126,8 @@ class PauseSaved(SessionEvent):
     ----------
     frees : bool
         Whether its shares can be given to somebody else now.
-    same_device : bool
-        Whether it has to come back to the device that it was on.
+    comes_back : ComesBack
+        Where it can go on.
     code, text : str
         Why its shares can't be given away, where it was tried to put aside what is on them.
     """
@@ -135,7 +135,7 @@ class PauseSaved(SessionEvent):
     method: str
     saved_bytes: int = 0
     frees: bool = True
-    same_device: bool = True
+    comes_back: ComesBack = ComesBack.DEVICE
     code: str = ""
     text: str = ""
 
@@ -162,11 +162,15 @@ class ResumeDone(SessionEvent):
 
 @dataclass(frozen=True)
 class ResumeFailed(SessionEvent):
-    """It could not be brought back onto its shares; ``lost``: and what was saved is gone."""
+    """It could not be brought back onto its shares; ``lost``: and what was saved is gone.
+
+    ``own_device``: it can be on the device that it was on, and on no other.
+    """
 
     code: str
     text: str
     lost: bool = False
+    own_device: bool = False
 
 
 @dataclass(frozen=True)

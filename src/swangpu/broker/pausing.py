@@ -6,8 +6,9 @@ outcome: before the save everything goes on as it was, after it the person is to
 
 from __future__ import annotations
 
+from ..domain.devices import ShareKind
 from ..domain.rows import replace
-from ..domain.sessions import EndReason, Pause, PausePhase, Reason, Session, SessionState
+from ..domain.sessions import ComesBack, EndReason, Pause, PausePhase, Reason, Session, SessionState
 from . import events as ev
 from . import hostroom
 from .commands import Command, PauseWork, ResumeWork
@@ -76,7 +77,9 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
     if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.SAVING:
         return []
     phase = PausePhase.SAVED if pause.wanted_at is None else PausePhase.WANTED
-    first = session.shares[0] if event.same_device and session.shares else None
+    first = session.shares[0] if event.comes_back is not ComesBack.ANYWHERE and session.shares else None
+    # only whole devices are like each other to the driver
+    remaps = event.comes_back is ComesBack.FLAVOR and first is not None and first.kind is ShareKind.WHOLE
     # a process that has begun to use one MIG device can't go on with another one, though it be on the same GPU
     device = (first.mig_uuid or first.device_uuid) if first is not None else None
     done = replace(
@@ -87,6 +90,7 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
         device_uuid=device,
         sent_at=None,
         room_bytes=None,
+        remaps=remaps,
     )
     session = replace(session, busy=False, busy_s=busy_seconds(session, now), busy_from=None)
     session = replace(session, pauses=session.pauses + 1, pause_again_at=None)
@@ -208,6 +212,9 @@ def resumed_not(state: BrokerState, session: Session, event: ev.ResumeFailed, no
     pause = session.pause
     if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.RESTORING:
         return []
+    if event.own_device and pause.remaps and not event.lost:
+        # that it can't be on another device says nothing of its own, where it was not tried
+        pause = replace(pause, remaps=False, attempts=pause.attempts - 1)
     if event.lost or pause.attempts + 1 >= ATTEMPTS:
         return _lost(
             state, session, event.code, event.text, now, why=EndReason.LOST if event.lost else EndReason.FAILED
@@ -219,7 +226,7 @@ def resumed_not(state: BrokerState, session: Session, event: ev.ResumeFailed, no
     if pause.kept:
         state.put_session(replace(session, pause=replace(pause, sent_at=now)))
         return []
-    again_at = now + AGAIN_S[min(pause.attempts - 1, len(AGAIN_S) - 1)]
+    again_at = now + AGAIN_S[max(0, min(pause.attempts - 1, len(AGAIN_S) - 1))]
     again = replace(pause, phase=PausePhase.SAVED, again_at=again_at, sent_at=None, freed_at=now)
     state.put_session(replace(let_go(state, session, now), pause=again))
     return []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from ..domain.devices import Flavor, Share
+from ..domain.rows import replace
 from ..domain.sessions import Request, Session, SessionState
 from .exclusion import conflict
 from .fairness import in_order
@@ -31,6 +32,7 @@ __all__ = [
     "place",
     "tied_to",
     "undoable_in_the_way",
+    "wanted_by",
 ]
 
 
@@ -86,11 +88,15 @@ def _candidates(state: BrokerState, request: Request) -> list[Candidate]:
 
 
 def options_of(state: BrokerState, session: Session) -> list[Candidate]:
-    """The ways to serve a session in the queue: one that has to come back to its device has that one only."""
-    found = candidates(state, session.request)
-    if tied_to(session) is None:
-        return found
-    return [c for c in found if (c.pool, c.flavor.name) == (session.pool, session.flavor)]
+    """The ways to serve a session in the queue: one that has to come back to what it was on has that one only."""
+    return candidates(state, wanted_by(session))
+
+
+def wanted_by(session: Session) -> Request:
+    """What a session in the queue waits for: one that was put aside, perhaps for less than it had asked for once."""
+    if session.pause is None or session.pause.device_uuid is None or session.pool is None:
+        return session.request
+    return replace(session.request, flavor=session.flavor, memory_bytes=None, pools=(session.pool,))
 
 
 def everybody_waiting(state: BrokerState, now: float | None = None) -> list[Session]:
@@ -106,8 +112,8 @@ def everybody_waiting(state: BrokerState, now: float | None = None) -> list[Sess
 
 
 def tied_to(session: Session) -> str | None:
-    """The device, or the MIG device, to which a paused session has to come back; None where any will do."""
-    return session.pause.device_uuid if session.pause is not None else None
+    """The device, or the MIG device, to which a paused session has to come back; None where any option will do."""
+    return session.pause.device_uuid if session.pause is not None and not session.pause.remaps else None
 
 
 def is_on(share: Share, device_uuid: str) -> bool:
@@ -191,6 +197,9 @@ def place(
     tied = tied_to(session)
     if tied is not None:
         free = [s for s in free if is_on(s, tied)]
+    elif session.pause is not None and session.pause.device_uuid is not None:
+        # where it was there is nothing to be mapped
+        free = [s for s in free if is_on(s, session.pause.device_uuid)] or free
     if len(free) < session.request.count:
         return None
     on_device = free_by_device(state, inventory, ignoring)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..domain.sessions import PausePhase, Reason, Session
 from .estimate import PAUSING_S, frees_at
 from .fairness import held_lately, in_order
-from .queue import ahead_of, candidates, options_of, tied_to
+from .queue import ahead_of, candidates, options_of, tied_to, wanted_by
 from .quotas import QuotaUse, over
 from .reservations import barred
 from .state import BrokerState
@@ -30,7 +30,7 @@ def waiting_reason(state: BrokerState, session: Session) -> Reason:
     reserved = _reserved_for(state, session, now)
     length = len([s for s in in_order(state, now) if s.id != session.id and _meets(state, s, session)]) + 1
     tied = tied_to(session)
-    ends = frees_at(state, session.request, now, tied=tied)
+    ends = frees_at(state, wanted_by(session), now, tied=tied)
     params: list[tuple[str, str | int | float | None]] = [
         ("position", place_in_queue),
         ("length", length),

@@ -10,6 +10,7 @@ from .devices import Share
 
 __all__ = [
     "Carry",
+    "ComesBack",
     "EndCause",
     "EndReason",
     "Pause",
@@ -68,6 +69,17 @@ class PausePhase(str, Enum):
     RESTORING = "restoring"
 
 
+class ComesBack(str, Enum):
+    """Where a session that was put aside can go on, the narrowest first.
+
+    ``DEVICE``: where it was only; ``FLAVOR``: on any share of the same flavor in the same pool; ``ANYWHERE``.
+    """
+
+    DEVICE = "device"
+    FLAVOR = "flavor"
+    ANYWHERE = "anywhere"
+
+
 #: what will end a session, as far as is known
 EndCause = Literal[
     "lease", "claim_window", "server_idle_limit", "kernel_idle_limit", "reservation", "quota", "idle", "linger"
@@ -124,7 +136,7 @@ class Pause:
     why : str
         ``"idle"`` (somebody waits for what it held), ``"owner"``, or ``"quota"`` (what was lent is wanted back).
     device_uuid : str or None
-        The device, or the MIG device, that it has to come back to; None where any will do.
+        The device, or the MIG device, that it was on and has to come back to; None where any will do.
     wanted_at : float or None
         Since when a cell waits for the GPU.
     sent_at : float or None
@@ -139,6 +151,8 @@ class Pause:
         When that is tried again.
     room_bytes : int or None
         While it is being saved: how much host memory is set aside for that; None where the site sets no limit.
+    remaps : bool
+        It can come back on any share of its flavor and pool, and not on ``device_uuid`` only.
     """
 
     phase: PausePhase
@@ -154,6 +168,7 @@ class Pause:
     kept: bool = False
     again_at: float | None = None
     room_bytes: int | None = None
+    remaps: bool = False
 
 
 @dataclass(frozen=True)

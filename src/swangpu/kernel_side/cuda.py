@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["move", "sees", "touched", "why_touched"]
+__all__ = ["follow", "move", "sees", "touched", "why_touched"]
 
 #: answer of every driver call before ``cuInit``
 CUDA_ERROR_NOT_INITIALIZED = 3
@@ -52,6 +52,15 @@ def move(env: Mapping[str, str | None]) -> dict[str, Any]:
     why = why_touched()
     if why is not None and env.get("CUDA_VISIBLE_DEVICES") != os.environ.get("CUDA_VISIBLE_DEVICES"):
         return {"ok": False, "error": f"It could go on with another GPU only before the first use of one: {why}."}
+    return follow(env)
+
+
+def follow(env: Mapping[str, str | None]) -> dict[str, Any]:
+    """Have the environment say where this process is: the driver may have put it on another device of the same model.
+
+    CUDA here goes on under the ordinals that it knew. What reads the environment later, and processes that are started
+    from here, find the new device.
+    """
     for name, value in env.items():
         if value is None:
             os.environ.pop(name, None)

@@ -112,6 +112,13 @@ class Checkpointer:
         """What can be done on this machine, now."""
         return (await asyncio.to_thread(self._survey)).able
 
+    async def may_move(self, device_uuid: str) -> bool:
+        """Whether what is saved of a device could come back on any other of its model on this machine, now."""
+        now = await asyncio.to_thread(self._survey)
+        models = {device.uuid: device.model for device in now.reading.devices}
+        others = [u for u, model in models.items() if u != device_uuid and model == models.get(device_uuid)]
+        return bool(others) and all(isinstance(self._map({device_uuid: other}, now), dict) for other in others)
+
     async def suspend(
         self, pids: Collection[int], budget_bytes: int | None = None, *, device_uuids: Collection[str] = ()
     ) -> Outcome:
@@ -293,7 +300,7 @@ class Checkpointer:
             if isinstance(found, str):
                 return outcome("still_suspended", "no_map", saved=saved, why=found)
             full = found
-        no_room = _no_room_on_device(saved, moves, now.reading.devices)
+        no_room = checkpoint_room.no_room_on_device(saved, moves, now.reading.devices)
         return no_room or await self._bring_back(process, full, saved)
 
     def _map(self, moves: dict[str, str], now: _Survey) -> dict[str, str] | str:
@@ -371,21 +378,6 @@ class Checkpointer:
 
 #: of several processes, the one with whom it is worst tells how it is with the kernel
 _WORSE = ("unchanged", "undone", "suspended", "resumed", "still_suspended", "lost")
-
-
-def _no_room_on_device(
-    saved: Sequence[Held], moves: Mapping[str, str], devices: Sequence[DeviceFacts]
-) -> Outcome | None:
-    free = {device.uuid: device.free_bytes for device in devices}
-    wanted: dict[str, int] = {}
-    for one in saved:
-        uuid = moves.get(one.device_uuid, one.device_uuid)
-        wanted[uuid] = wanted.get(uuid, 0) + (one.memory_bytes or 0)
-    for uuid, size in wanted.items():
-        left = free.get(uuid)
-        if left is not None and size > left:
-            return outcome("still_suspended", "no_room_device", saved=tuple(saved), bytes=size, free=left)
-    return None
 
 
 def _lost(process: CudaProcess, state: str | None, phase: str, why: str, said: str) -> Outcome:

@@ -7,10 +7,14 @@ and not in use count as room, as they do for Kubernetes: the system gives them u
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-__all__ = ["Room", "cgroup_folders", "room_of"]
+from .checkpoint_machine import DeviceFacts
+from .checkpoint_outcome import Held, Outcome, outcome
+
+__all__ = ["Room", "cgroup_folders", "no_room_on_device", "room_of"]
 
 #: a limit of v1 that is none: the largest number of whole pages
 _NO_LIMIT_V1 = 2**60
@@ -39,6 +43,22 @@ def room_of(pid: int, proc: Path = Path("/proc")) -> Room:
     if free is not None:
         rooms.append(Room(free, "machine"))
     return min(rooms, key=lambda room: room.free_bytes or 0, default=Room(None))
+
+
+def no_room_on_device(
+    saved: Sequence[Held], moves: Mapping[str, str], devices: Sequence[DeviceFacts]
+) -> Outcome | None:
+    """Why what was saved can't come back: a restore that runs out of memory can't be repeated. None when it can."""
+    free = {device.uuid: device.free_bytes for device in devices}
+    wanted: dict[str, int] = {}
+    for one in saved:
+        uuid = moves.get(one.device_uuid, one.device_uuid)
+        wanted[uuid] = wanted.get(uuid, 0) + (one.memory_bytes or 0)
+    for uuid, size in wanted.items():
+        left = free.get(uuid)
+        if left is not None and size > left:
+            return outcome("still_suspended", "no_room_device", saved=tuple(saved), bytes=size, free=left)
+    return None
 
 
 def cgroup_folders(cgroup: str, mountinfo: str) -> list[Path]:

@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..domain.sessions import ComesBack
 from ..errors import Conflict
 from .variables import ask_kernel, is_python
 
-__all__ = ["MOVE_TIMEOUT_S", "Aside", "Method", "Offload", "Remember", "Saved", "Subject", "tree_of"]
+__all__ = ["IMPORT", "MOVE_TIMEOUT_S", "Aside", "Method", "Offload", "Remember", "Saved", "Subject", "tree_of"]
 
 log = logging.getLogger(__name__)
 
 #: moving what is on a device to host memory and back, in seconds: 80 GB at the slowest rate that was measured
 MOVE_TIMEOUT_S = 90.0
-_IMPORT = "__import__('importlib').import_module"
-_OFFLOAD = f"{_IMPORT}('swangpu_kernel.offload').%s(%s)"
-_MOVE = f"{_IMPORT}('swangpu_kernel.cuda').move(%r)"
+#: in front of a module's name in quotes and brackets: an expression that leaves no name in the kernel
+IMPORT = "__import__('importlib').import_module"
+_OFFLOAD = f"{IMPORT}('swangpu_kernel.offload').%s(%s)"
+_MOVE = f"{IMPORT}('swangpu_kernel.cuda').move(%r)"
 
 #: what a method wants to have back at the resume, as JSON
 Saved = Sequence[Mapping[str, Any]]
@@ -62,7 +64,7 @@ class Aside:
 
     moved: bool
     saved_bytes: int = 0
-    same_device: bool = True
+    comes_back: ComesBack = ComesBack.DEVICE
     stays_bytes: int = 0
     code: str = ""
     text: str = ""
@@ -112,7 +114,8 @@ class Method(Protocol):
         Raises
         ------
         Conflict
-            It could not be brought back; with the parameter ``lost`` it never will be.
+            It could not be brought back; with the parameter ``lost`` it never will be, with ``own_device`` it can be
+            on the device that it was on.
         """
         ...
 
@@ -149,7 +152,8 @@ class Offload:
         if free:
             await remember([{"untouched": True}])
         moved, stays = int(answer.get("moved_bytes") or 0), int(answer.get("stays_bytes") or 0)
-        return Aside(True, moved, same_device=not free, stays_bytes=stays)
+        where = ComesBack.ANYWHERE if free else ComesBack.DEVICE
+        return Aside(True, moved, where, stays_bytes=stays)
 
     async def back(self, subject: Subject, saved: Saved) -> None:
         if any(one.get("untouched") for one in saved):

@@ -79,7 +79,7 @@ class Suspender:
         for method in found:
             done = await self._try(method, subject, state if method.name == begun else {}, budget_bytes)
             if done.moved and (done.stays_bytes <= STAYS_BYTES or method is found[-1]):
-                return Suspension(method.name, done.saved_bytes, done.same_device)
+                return Suspension(method.name, done.saved_bytes, done.comes_back)
             if done.moved:
                 # Another way may take all of it.
                 await method.back(subject, [])
@@ -91,7 +91,7 @@ class Suspender:
         if second_best is not None:
             done = await self._try(second_best, subject, {}, budget_bytes)
             if done.moved:
-                return Suspension(second_best.name, done.saved_bytes, done.same_device)
+                return Suspension(second_best.name, done.saved_bytes, done.comes_back)
         return Suspension("gate", code=failed.code, text=failed.text)
 
     def _fits(self, name: str, subject: Subject) -> bool:

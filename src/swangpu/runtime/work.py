@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from ..broker import commands as cmd
 from ..broker import events as ev
-from ..domain.sessions import Carry, PausePhase, Session, SessionState
+from ..domain.sessions import Carry, ComesBack, PausePhase, Session, SessionState
 from ..errors import Conflict, LedgerUnavailable, NotFound, SwanGpuError
 from ..ports import Backend, KernelHost, KernelInfo, StartSpec, Suspension
 
@@ -330,7 +330,7 @@ class Work:
             "+".join(dict.fromkeys(one.method for one in done)) or "gate",
             sum(one.saved_bytes for one in done),
             frees=frees,
-            same_device=any(one.same_device for one in done),
+            comes_back=_narrowest(done),
             code=code,
             text=text,
         )
@@ -359,8 +359,8 @@ class Work:
                         busy = await self.kernels.resume(kernel_id, self.environment(session)) or busy
                         back += 1
         except SwanGpuError as error:
-            lost = bool(error.params.get("lost"))
-            failed = ev.ResumeFailed(session.id, error.code, error.detail, lost=lost)
+            how = {name: bool(error.params.get(name)) for name in ("lost", "own_device")}
+            failed = ev.ResumeFailed(session.id, error.code, error.detail, **how)
         except Exception:
             log.exception("Session %s could not be brought back", session.id)
             failed = ev.ResumeFailed(session.id, "resume_failed", "It could not be brought back.")
@@ -372,6 +372,12 @@ class Work:
             log.warning("Only a part of session %s is back: %s", session.id, failed.text)
             return
         await self.report(failed)
+
+
+def _narrowest(done: Sequence[Suspension]) -> ComesBack:
+    where = min((one.comes_back for one in done), key=list(ComesBack).index, default=ComesBack.DEVICE)
+    # of several one may be refused on a device where another is already
+    return ComesBack.DEVICE if where is ComesBack.FLAVOR and len(done) > 1 else where
 
 
 def _spec(session: Session) -> StartSpec:

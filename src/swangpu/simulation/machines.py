@@ -13,7 +13,7 @@ from ..broker import commands as cmd
 from ..broker import events as ev
 from ..broker.exclusion import conflict
 from ..domain.devices import Share, ShareKind
-from ..domain.sessions import PausePhase, Session, SessionState
+from ..domain.sessions import ComesBack, PausePhase, Session, SessionState
 from .site import Site
 from .world import World
 
@@ -236,10 +236,12 @@ class Machines:
         self._say_saved(work)
 
     def _say_saved(self, work: _Work) -> None:
-        same = work.method == "offload" or (work.method == "checkpoint" and not self._remap)
-        if self._site.untouched_anywhere and not work.kernel.used_bytes:
-            same = False
-        self._report(ev.PauseSaved(work.id, work.method, work.saved_bytes, frees=True, same_device=same))
+        self._report(ev.PauseSaved(work.id, work.method, work.saved_bytes, comes_back=self._comes_back(work)))
+
+    def _comes_back(self, work: _Work) -> ComesBack:
+        if work.method == "carry" or (self._site.untouched_anywhere and not work.kernel.used_bytes):
+            return ComesBack.ANYWHERE
+        return ComesBack.FLAVOR if work.method == "checkpoint" and self._remap else ComesBack.DEVICE
 
     def _resume(self, session_id: str) -> None:
         session, work = self._session_of(session_id), self.works.get(session_id)
@@ -261,6 +263,8 @@ class Machines:
             bound = work.method == "offload" and (work.kernel.used_bytes or not self._site.untouched_anywhere)
             if bound and came_from[0].kind is ShareKind.MIG and came_from != session.shares:
                 raise Broken(f"{session_id} was on {came_from[0].id} and can't come back on {session.shares[0].id}")
+            if self._comes_back(work) is ComesBack.FLAVOR and came_from[0].flavor != session.shares[0].flavor:
+                raise Broken(f"{session_id} was on {came_from[0].flavor} and can't go on with {session.flavor}")
             work.phase, work.shares = "restoring", session.shares
             self._occupy(work)
             self._forget_context(work)

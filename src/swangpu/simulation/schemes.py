@@ -58,7 +58,7 @@ SCHEMES = {
         Scheme("E1", "Also offload and carry", methods=("offload", "carry")),
         Scheme("E2-same", "Also checkpoints, back on the same device", methods=("checkpoint", "offload", "carry")),
         Scheme(
-            "E2", "Also checkpoints, back on any device", methods=("checkpoint", "carry", "offload"), remap=True
+            "E2", "Also checkpoints, back on any equal device", methods=("checkpoint", "carry", "offload"), remap=True
         ),
         Scheme(
             "O", "Free and instant moves: the bound", methods=("move",), instant=True, idle_pause_s=0.0, residency_s=0.0

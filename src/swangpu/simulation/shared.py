@@ -10,6 +10,7 @@ from ..broker import commands as cmd
 from ..broker import events as ev
 from ..broker.index import waits
 from ..broker.policy import Policy
+from ..broker.queue import tied_to
 from ..broker.state import BrokerState, Changes
 from ..domain.sessions import PausePhase, Session, SessionState
 from .audit import Audit
@@ -180,7 +181,7 @@ class SharedSite:
             self.meter.waits(session_id, None)
             return
         if waits(row):
-            tied = row.pause.device_uuid if row.pause is not None else None
+            tied = tied_to(row)
             self.meter.waits(session_id, self._memory.get(session_id, 0), tied)
         else:
             self.meter.waits(session_id, None)
