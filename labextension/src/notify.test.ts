@@ -12,6 +12,13 @@ vi.mock('@jupyterlab/apputils', () => ({ Notification: { emit: vi.fn(), dismiss:
 const emit = vi.mocked(Notification.emit);
 const dismiss = vi.mocked(Notification.dismiss);
 const NOW = 10_000;
+/** As the broker tells each of them. */
+const PARAMS: Record<string, Notice['params']> = {
+  lease_ends: { left_s: 600, cause: 'lease', event: 'an event' },
+  called_back: { left_s: 900 },
+  idle_ends: { minutes: 10, ends_at: NOW + 300 },
+  idle_wanted: { minutes: 10 }
+};
 
 function notice(code: string, change: Partial<Notice> = {}): Notice {
   return {
@@ -20,7 +27,7 @@ function notice(code: string, change: Partial<Notice> = {}): Notice {
     code,
     level: 'warning',
     text: code,
-    params: { title: 'T4', minutes: 10 },
+    params: { title: 'T4', ...PARAMS[code] },
     session_id: 's1',
     actions: code === 'ready' ? ['claim', 'release'] : ['extend', 'release'],
     ...change
@@ -54,6 +61,7 @@ describe('A notification', () => {
     ['ready', 'not started in time', READY, [session({ state: 'ended', end_reason: 'unclaimed' })]],
     ['ready', 'gone', READY, []],
     ['lease_ends', 'extended', ENDING, [session({ lease_until: NOW + 4200 })]],
+    ['lease_ends', 'extended by a minute', ENDING, [session({ lease_until: NOW + 660 })]],
     ['lease_ends', 'released', ENDING, [session({ state: 'ending', lease_until: null })]],
     ['lease_ends', 'ended', ENDING, []],
     ['called_back', 'gone back', ENDING, [session({ state: 'ended', end_reason: 'expired', lease_until: null })]],
@@ -70,6 +78,20 @@ describe('A notification', () => {
     expect(dismiss).not.toHaveBeenCalled();
     hears(after, NOW + 6);
     expect(dismiss).toHaveBeenCalledExactlyOnceWith('n1');
+  });
+
+  it('names what its session is for, where that is known', () => {
+    const { hears, isTold } = tab();
+    hears([session({ path: 'work/fit.ipynb' }), session({ id: 's2', path: null, purpose: 'train.py' })], NOW + 1);
+    isTold(notice('reclaimed', { params: { title: 'T4', minutes: 10 } }));
+    isTold(notice('reclaimed', { id: 'e2', session_id: 's2', params: { title: 'T4', minutes: 10 } }));
+    isTold(notice('reclaimed', { id: 'e3', session_id: 's3', params: { title: 'T4', minutes: 10 } }));
+    const said = ': nobody computed on it for 10 min, and somebody waited.';
+    expect(emit.mock.calls.map(([message]) => message)).toEqual([
+      `T4 (fit.ipynb)${said}`,
+      `T4 (train.py)${said}`,
+      `T4${said}`
+    ]);
   });
 
   it('stays when what is known of its session is older than it', () => {

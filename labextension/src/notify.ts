@@ -85,7 +85,7 @@ export class Notifier {
   private show(notice: Notice): void {
     const { session_id: id } = notice;
     const todos = id === null ? [] : notice.actions.flatMap(name => this.todo(name) ?? []);
-    const shown = Notification.emit(this.words.notice(notice), notice.level, {
+    const shown = Notification.emit(this.words.notice(notice, this.about(id)), notice.level, {
       autoClose: todos.length > 0 ? false : QUIET_CLOSE_MS,
       actions: todos.map(({ label, run }, n) => ({
         label,
@@ -98,6 +98,12 @@ export class Notifier {
       this.takeBack(({ session_id }) => session_id === notice.session_id);
       this.shown.set(shown, notice);
     }
+  }
+
+  /** What the session of a notice is for: two notebooks may be on the same kind of share. */
+  private about(id: string | null): string | null {
+    const session = this.model.state.sessions?.find(s => s.id === id);
+    return session?.path?.split('/').at(-1) ?? session?.purpose ?? null;
   }
 
   private todo(name: string): Todo | undefined {

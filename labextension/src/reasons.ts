@@ -12,6 +12,8 @@ export function text(value: unknown): string {
 /** The server's codes for why something is so, as sentences. */
 export function reasonTable(trans: TranslationBundle, format: Format): Record<string, Sentence | undefined> {
   const title = (p: Params): string => text(p.title) || trans.__('GPU');
+  // A clock and not what is left: a notification is read at any time.
+  const goesBack = (p: Params): string => format.clock(Number(p.at) + Number(p.left_s), Number(p.at));
   return {
     in_queue: p =>
       trans.__('%1 in the queue for %2.', format.ordinal(Number(p.position)), title(p)),
@@ -43,7 +45,7 @@ export function reasonTable(trans: TranslationBundle, format: Format): Record<st
     idle: p => trans.__('Nobody computed on it for %1 min, and somebody waited.', text(p.minutes)),
     called_back: p =>
       typeof p.left_s === 'number'
-        ? trans.__('%1 was lent to your group and is wanted back: it goes back in %2.', title(p), format.duration(p.left_s))
+        ? trans.__('%1 was lent to your group and is wanted back: it goes back at %2.', title(p), goesBack(p))
         : trans.__('It was lent to your group and was wanted back.'),
     reserved: p =>
       p.event
@@ -52,23 +54,38 @@ export function reasonTable(trans: TranslationBundle, format: Format): Record<st
     paused_too_long: () => trans.__('It was paused for as long as that is possible here.'),
     ready: p => trans.__('%1 is ready for you. It is held for a while: start it to keep it.', title(p)),
     lease_ends: p => {
-      const left = format.duration(Number(p.left_s));
       switch (p.cause) {
         case 'reservation':
-          return trans.__('%1 goes back in %2: it is set aside for %3 from then on.', title(p), left, text(p.event));
+          return trans.__(
+            '%1 goes back at %2: it is set aside for %3 from then on.',
+            title(p),
+            goesBack(p),
+            text(p.event)
+          );
         case 'quota':
-          return trans.__('%1 goes back in %2: it was lent to your group and is wanted back.', title(p), left);
+          return trans.__('%1 goes back at %2: it was lent to your group and is wanted back.', title(p), goesBack(p));
         default:
-          return trans.__('%1 goes back in %2.', title(p), left);
+          return trans.__('%1 goes back at %2: its lease ends.', title(p), goesBack(p));
       }
     },
-    lease_ended: p =>
-      p.title ? trans.__('%1: the lease has ended and the GPU goes back.', title(p)) : trans.__('Its lease has ended.'),
+    lease_ended: p => {
+      if (!p.title) {
+        return trans.__('Its lease has ended.');
+      }
+      switch (p.cause) {
+        case 'reservation':
+          return trans.__('%1 goes back: it is set aside for %2 from now on.', title(p), text(p.event));
+        case 'quota':
+          return trans.__('%1 goes back: it was lent to your group and was wanted back.', title(p));
+        default:
+          return trans.__('%1: the lease has ended and the GPU goes back.', title(p));
+      }
+    },
     kernel_busy: () =>
       trans.__('A cell is running. It would be stopped, and all variables lost. Wait for it to keep them.'),
     no_kernel: () => trans.__('Its kernel was shut down, so the GPU went back.'),
     pool_away: p => trans.__('%1 does not answer now; you keep your place.', text(p.pool)),
-    unclaimed: () => trans.__('It was not claimed in time and went to the next in the queue.'),
+    unclaimed: () => trans.__('It was not started in time and went to the next in the queue.'),
     device_away: () => trans.__('Its GPU does not answer. If it does not come back soon, the session ends.'),
     device_lost: () => trans.__('Its GPU stopped answering and did not come back.'),
     device_back: p => trans.__('%1 answers again.', title(p)),

@@ -1,7 +1,7 @@
 import type { Notice, SessionView } from './_wire';
 
-/** How far what a lease's end is rounded to can be off, in seconds. */
-const ROUNDED_S = 60;
+/** How far off a lease's end can be in a notice, in seconds. */
+const ROUNDED_S = 1;
 
 function idle(session: SessionView, notice: Notice): boolean {
   // Who extends or runs a cell begins to be idle anew.
@@ -20,7 +20,7 @@ export function holds(notice: Notice, session: SessionView | undefined): boolean
       return session?.state === 'ready' && session.actions.includes('claim');
     case 'lease_ends':
       // Without a lease that ends it ends never, as far as this notice goes.
-      return (session?.lease_until ?? Infinity) <= notice.at + 60 * Number(notice.params.minutes) + ROUNDED_S;
+      return (session?.lease_until ?? Infinity) <= notice.at + Number(notice.params.left_s) + ROUNDED_S;
     case 'called_back':
       return session !== undefined && session.lease_until !== null;
     case 'idle_ends':

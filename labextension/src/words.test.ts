@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
+import type { Notice } from './_wire';
 import { flavor, offer, pool, sample, session, words } from './testing';
 
 const { format } = words;
@@ -140,6 +141,23 @@ describe('reasons', () => {
     expect(plain(words.reason(said))).toMatch(/^It uses 9 GB of GPU memory, and its share is 4 GB\./);
     const notice = { ...said, id: 'n', at: 0, level: 'warning' as const, session_id: 's1', actions: [] };
     expect(plain(words.notice(notice))).toMatch(/^T4 quarter: It uses 9 GB/);
+  });
+
+  it('says when and for what a GPU goes back by the clock: a notification is read at any time', () => {
+    const at = new Date(2026, 4, 4, 12).getTime() / 1000;
+    const said = (code: string, params: Notice['params']): string =>
+      words.notice({ id: 'n', at, code, level: 'warning', text: 'x', params, session_id: 's1', actions: [] }, 'fit.ipynb');
+    const soon = { title: 'T4', left_s: 600, event: 'GPU school' };
+    expect(said('lease_ends', { ...soon, cause: 'lease' })).toBe('T4 (fit.ipynb) goes back at 12:10: its lease ends.');
+    expect(said('lease_ends', { ...soon, cause: 'reservation' })).toBe(
+      'T4 (fit.ipynb) goes back at 12:10: it is set aside for GPU school from then on.'
+    );
+    expect(said('called_back', soon)).toBe(
+      'T4 (fit.ipynb) was lent to your group and is wanted back: it goes back at 12:10.'
+    );
+    expect(said('lease_ended', { title: 'T4', cause: 'reservation', event: 'GPU school' })).toBe(
+      'T4 (fit.ipynb) goes back: it is set aside for GPU school from now on.'
+    );
   });
 
   it('translates what is wrong with a whole pool, and leaves to the server what names devices', () => {

@@ -40,12 +40,18 @@ export class Words {
     return this.reasons[reason.code]?.(reason.params) ?? reason.text;
   }
 
-  notice({ code, params, text: said }: Notice): string {
-    const sentence = this.reasons[code]?.(params);
+  /**
+   * A notice, which stands alone.
+   *
+   * @param about The name of the notebook, or of whatever the session is for.
+   */
+  notice({ at, code, params, text: said }: Notice, about: string | null = null): string {
+    const title = about !== null && params.title ? this.trans.__('%1 (%2)', text(params.title), about) : params.title;
+    const sentence = this.reasons[code]?.({ ...params, title, at });
     if (sentence === undefined) {
       return said;
     }
-    return NAMED.has(code) ? this.trans.__('%1: %2', text(params.title), sentence) : sentence;
+    return NAMED.has(code) ? this.trans.__('%1: %2', text(title), sentence) : sentence;
   }
 
   /** One line of an offer, without what makes it stand out. */

@@ -54,6 +54,8 @@ def test_a_lease_ends_when_a_reservation_starts_and_says_so() -> None:
         "T4 goes back",
     ]
     assert [n.actions for n in told] == [("release",), ("release",), ()], "an extension would be refused"
+    last = dict(told[-1].params)
+    assert (last["cause"], last["event"]) == ("reservation", "Tutorial")
     waits = desk.get(user="alice")
     assert desk[waits].state is SessionState.QUEUED
     assert "Tutorial" in reason(desk, waits)

@@ -78,7 +78,7 @@ def test_before_a_reservation_nothing_is_said_of_extending() -> None:
         session_id = await attached(site)
         await later(site, 1500)
         ((text, actions),) = lines(site, session_id)
-        assert text.endswith("it is set aside for an event or for maintenance from then on.")
+        assert text.endswith("it is set aside for Driver update from then on.")
         assert actions == ("release",)
 
     run(test, Policy(reservations=(soon,)))

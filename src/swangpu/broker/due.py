@@ -92,7 +92,7 @@ def _ready_due(state: BrokerState, s: Session, now: float) -> list[Command]:
         return []
     if s.claim_by is None or s.claim_by > now:
         return []
-    text = "It was not claimed in time and went to the next in the queue."
+    text = "It was not started in time and went to the next in the queue."
     ended = replace(s, end_reason=EndReason.UNCLAIMED, reason=Reason("unclaimed", text))
     title = title_of(state, s)
     return [*finish(state, ended, now), notify(s, "unclaimed", "warning", f"{title}: {text}", title=title)]
@@ -177,13 +177,15 @@ def _expire(state: BrokerState, s: Session, now: float) -> list[Command]:
         )
         return []
     title = title_of(state, s)
-    reason, cause = Reason("lease_ended", "Its lease has ended."), cause_of_end(s)
+    reason, cause, event = Reason("lease_ended", "Its lease has ended."), cause_of_end(s) or "lease", ""
     if cause == "reservation":
         event = _event(state, s, now)
         reason = Reason("reserved", f"It is set aside for {event} from now on.", (("event", event),))
     elif cause == "quota":
         reason = Reason("called_back", "It was lent to your group and was wanted back.")
-    told = notify(s, "lease_ended", "warning", f"{title} goes back. {reason.text}", title=title)
+    told = notify(
+        s, "lease_ended", "warning", f"{title} goes back. {reason.text}", title=title, cause=cause, event=event
+    )
     return [*begin_end(state, s, EndReason.EXPIRED, now, reason=reason), told]
 
 

@@ -17,6 +17,7 @@ from ..broker.index import waits
 from ..broker.policy import ReclaimMode
 from ..broker.queue import ahead_of
 from ..broker.reasons import waiting_reason
+from ..broker.reservations import first_wanting
 from ..broker.state import BrokerState
 from ..domain.sessions import Session, SessionState
 from ..errors import SwanGpuError
@@ -152,7 +153,7 @@ def _remarks(state: BrokerState, session: Session, now: float) -> list[Remark]:
     if session.lost_since is not None:
         text = f"{title} does not answer. If it does not come back soon, the session ends."
         out.append(Remark(f"device_away:{session.lost_since}", text))
-    ends = _lease_ends(session, title, now)
+    ends = _lease_ends(state, session, title, now)
     if ends is not None:
         out.append(ends)
     idle = _idle(state, session, title, now)
@@ -161,7 +162,7 @@ def _remarks(state: BrokerState, session: Session, now: float) -> list[Remark]:
     return out
 
 
-def _lease_ends(session: Session, title: str, now: float) -> Remark | None:
+def _lease_ends(state: BrokerState, session: Session, title: str, now: float) -> Remark | None:
     until, cause = session.lease_until, session.lease_cause
     if until is None or until <= now or (session.warned_s is None and cause != "quota"):
         return None
@@ -169,7 +170,9 @@ def _lease_ends(session: Session, title: str, now: float) -> Remark | None:
     if cause == "quota":
         text = f"{title} was lent to your group and is wanted back: it goes back at {at}."
     elif cause == "reservation":
-        text = f"{title} goes back at {at}: it is set aside for an event or for maintenance from then on."
+        wanted = first_wanting(state, session, now)
+        event = words.clean(wanted.title) if wanted is not None else "an event or for maintenance"
+        text = f"{title} goes back at {at}: it is set aside for {event} from then on."
     else:
         text = f"{title} goes back at {at}: its lease ends."
     longer = cause is None and until < (session.lease_max_until or until) - 1.0
