@@ -17,7 +17,10 @@ export function reasonTable(trans: TranslationBundle, format: Format): Record<st
   return {
     in_queue: p =>
       trans.__('%1 in the queue for %2.', format.ordinal(Number(p.position)), title(p)),
-    all_held: p => trans.__('All of %1 are in use; you are next.', title(p)),
+    all_held: p =>
+      p.reserved
+        ? trans.__('All of %1 are in use or set aside for %2; you are next.', title(p), text(p.reserved))
+        : trans.__('All of %1 are in use; you are next.', title(p)),
     waits_for_gpu: p => trans.__('A cell waits for its GPU: %1 of %2.', text(p.position), text(p.length)),
     over_quota: p =>
       p.whose === 'you'

@@ -133,6 +133,8 @@ describe('reasons', () => {
   it('translates the codes that it knows', () => {
     const reason = { code: 'in_queue', params: { position: 3, title: 'T4' }, text: 'x' };
     expect(words.reason(reason)).toBe('3rd in the queue for T4.');
+    const next = { code: 'all_held', params: { position: 1, title: 'T4', reserved: 'GPU school' }, text: 'x' };
+    expect(words.reason(next)).toBe('All of T4 are in use or set aside for GPU school; you are next.');
   });
 
   it('names the session in a notification, which stands alone, and not on its card', () => {

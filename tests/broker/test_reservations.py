@@ -74,6 +74,18 @@ def test_maintenance_is_a_reservation_for_nobody() -> None:
     assert desk[bob].state is SessionState.READY
 
 
+def test_who_waits_is_told_for_what_theirs_is_set_aside_also_just_before_that_starts() -> None:
+    desk = Desk()
+    rows = [
+        Reservation("r1", "Tutorial", desk.now, desk.now + 600.0, "local", "a100-40gb/1g.5gb", 1, ("eva",)),
+        Reservation("r2", "Driver update", desk.now + 30.0, desk.now + 600.0, "local", "t4", 2),
+    ]
+    desk.send(ev.Configured(Policy(version=2, reservations=tuple(rows))))
+    alice, bob = desk.get(user="alice"), desk.get(user="bob")
+    assert reason(desk, alice) == "All of T4 are in use or set aside for Driver update; you are next."
+    assert reason(desk, bob) == "2nd of 2 in the queue for T4. Some are set aside for Driver update."
+
+
 def test_shares_that_nobody_wants_later_are_given_first() -> None:
     desk = Desk()
     tutorial(desk, in_s=3600.0, for_s=600.0, count=1)
@@ -95,7 +107,7 @@ def test_a_maintenance_window_ends_leases_keeps_everybody_out_and_is_over() -> N
     assert desk[held].reason is not None
     assert desk[held].reason.text == "It is set aside for Tutorial from now on."
     waits = desk.get(user="alice")
-    assert "Some are set aside for Tutorial" in reason(desk, waits)
+    assert reason(desk, waits) == "All of T4 are in use or set aside for Tutorial; you are next."
     desk.pass_time(599)
     assert desk[waits].state is SessionState.QUEUED
     desk.pass_time(2)

@@ -7,7 +7,7 @@ from .estimate import PAUSING_S, frees_at
 from .fairness import held_lately, in_order
 from .queue import ahead_of, candidates, options_of, tied_to, wanted_by
 from .quotas import QuotaUse, over
-from .reservations import barred
+from .reservations import barring
 from .state import BrokerState
 
 __all__ = ["overdrawn", "waiting_reason"]
@@ -40,9 +40,7 @@ def waiting_reason(state: BrokerState, session: Session) -> Reason:
         ("group_over", int(overdrawn(state, session, now))),
         ("reserved", reserved),
     ]
-    said = _sentences(state, session, place_in_queue, length, title, ends, now)
-    if reserved is not None:
-        said.append(f"Some are set aside for {reserved}.")
+    said = _sentences(state, session, place_in_queue, length, title, ends, reserved, now)
     code = "in_queue" if place_in_queue > 1 else "all_held"
     if session.pause is not None and session.pause.phase is PausePhase.WANTED:
         code = "waits_for_gpu"
@@ -61,18 +59,30 @@ def overdrawn(state: BrokerState, session: Session, now: float) -> bool:
 
 
 def _sentences(
-    state: BrokerState, session: Session, position: int, length: int, title: str, ends: list[float], now: float
+    state: BrokerState,
+    session: Session,
+    position: int,
+    length: int,
+    title: str,
+    ends: list[float],
+    reserved: str | None,
+    now: float,
 ) -> list[str]:
+    some = f"Some are set aside for {reserved}." if reserved is not None else ""
     if tied_to(session) is not None:
         out = ["Its own GPU is in use, and what was put aside can go on with no other."]
     elif position > 1:
         out = [f"{_ordinal(position)} of {length} in the queue for {title}."]
+    elif reserved is not None:
+        out, some = [f"All of {title} are in use or set aside for {reserved}; you are next."], ""
     else:
         out = [f"All of {title} are in use; you are next."]
     if ends and ends[0] - now <= PAUSING_S:
         out.append("One is about to come free.")
     elif ends:
         out.append(f"The next lease there ends in {_minutes(ends[0] - now)}.")
+    if some:
+        out.append(some)
     if overdrawn(state, session, now):
         out.append(
             f"Group {session.group} has held more than its share lately."
@@ -91,14 +101,11 @@ def _over_quota(limit: QuotaUse, title: str, position: int) -> Reason:
 
 
 def _reserved_for(state: BrokerState, session: Session, now: float) -> str | None:
-    """The title of a reservation that keeps something free from this session now."""
+    """The title of a reservation that keeps from this session now what it waits for."""
     if not state.policy.reservations:
         return None
-    for option in options_of(state, session):
-        if barred(state, session, option.pool, now):
-            running = [r for r in state.policy.reservations if r.pool == option.pool and r.start <= now < r.end]
-            return running[0].title if running else None
-    return None
+    found = (barring(state, session, option.pool, option.flavor.name, now) for option in options_of(state, session))
+    return next((one.title for one in found if one is not None), None)
 
 
 def _meets(state: BrokerState, one: Session, other: Session) -> bool:

@@ -7,7 +7,16 @@ from .exclusion import conflict
 from .policy import Reservation
 from .state import BrokerState
 
-__all__ = ["barred", "edge_between", "first_end", "first_wanting", "next_edge", "reserved_shares", "shortfalls"]
+__all__ = [
+    "barred",
+    "barring",
+    "edge_between",
+    "first_end",
+    "first_wanting",
+    "next_edge",
+    "reserved_shares",
+    "shortfalls",
+]
 
 #: a share that is wanted for a reservation in less than so many seconds is not given away for the rest
 SHORTEST_S = 60.0
@@ -69,6 +78,18 @@ def barred(state: BrokerState, session: Session, pool: str, now: float) -> set[s
         for share, places in reserved_shares(state, pool).items()
         if any(_bars(state.policy.reservations[i], session, now) for i in places)
     }
+
+
+def barring(state: BrokerState, session: Session, pool: str, flavor: str, now: float) -> Reservation | None:
+    """The first reservation that keeps shares of a flavor from a session now, or None."""
+    wanted = reserved_shares(state, pool)
+    found = [
+        one
+        for share in state.index.pools[pool].by_flavor.get(flavor, ())
+        for i in wanted.get(share.id, ())
+        if _bars(one := state.policy.reservations[i], session, now)
+    ]
+    return min(found, key=lambda one: one.start, default=None)
 
 
 def first_end(state: BrokerState, session: Session, now: float) -> float | None:
