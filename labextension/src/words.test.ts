@@ -107,6 +107,20 @@ describe('sessions', () => {
     expect(words.state(session({ reason: { code: 'no_room', params: {}, text } }), 1000)).toBe(text);
   });
 
+  it('says once why a session has ended, and not that its lease was over when it was cut short', () => {
+    const ended = (end_reason: 'expired' | 'unclaimed', code: string, params = {}): string[] => {
+      const one = session({ state: 'ended', end_reason, reason: { code, params, text: 'x' } });
+      return [words.state(one, 1000), words.whyEnded(one)];
+    };
+    expect(ended('expired', 'lease_ended')).toEqual(['Ended: the lease was over', '']);
+    expect(ended('unclaimed', 'unclaimed')).toEqual(['Ended: it was not started in time', '']);
+    expect(ended('expired', 'reserved', { event: 'GPU school' })).toEqual([
+      'Ended',
+      'It is set aside for GPU school from now on.'
+    ]);
+    expect(ended('expired', 'called_back')).toEqual(['Ended', 'It was lent to your group and was wanted back.']);
+  });
+
   it('mentions idleness after a while only', () => {
     expect(words.state(session({ idle_since: 950 }), 1000)).toBe('');
     expect(plain(words.state(session({ idle_since: 280 }), 1000))).toBe('Idle for 12 min');

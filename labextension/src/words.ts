@@ -19,6 +19,11 @@ import { reasonTable, type Sentence, text } from './reasons';
 /** Notices whose sentence says "it": the card names the session above it, a notification has to. */
 const NAMED = new Set(['crowded_share', 'device_lost', 'over_share', 'unclaimed']);
 
+/** Why a session has ended, where how it ended says as much. */
+const SAID_ALREADY = new Set(['idle', 'lease_ended', 'unclaimed']);
+/** Why a lease has ended before its time. */
+const CUT_SHORT = new Set(['called_back', 'paused_too_long', 'reserved']);
+
 /** What ends sooner is counted down, in seconds. */
 const NEAR_S = 600;
 
@@ -212,7 +217,7 @@ export class Words {
       case 'ending':
         return session.undo_until !== null ? trans.__('Released') : trans.__('Going back');
       case 'ended':
-        return this.ended(session.end_reason, session.started_at !== null);
+        return this.ended(session);
     }
   }
 
@@ -267,8 +272,16 @@ export class Words {
     }
   }
 
-  ended(reason: string | null, hadStarted: boolean): string {
-    switch (reason) {
+  /** Why a session has ended, where its state does not say that. */
+  whyEnded({ reason, state }: SessionView): string {
+    return state === 'ended' && reason && !SAID_ALREADY.has(reason.code) ? this.reason(reason) : '';
+  }
+
+  private ended({ end_reason, reason, started_at }: SessionView): string {
+    if (end_reason === 'expired' && reason && CUT_SHORT.has(reason.code)) {
+      return this.trans.__('Ended');
+    }
+    switch (end_reason) {
       case 'released':
         return this.trans.__('Given back');
       case 'expired':
@@ -278,7 +291,7 @@ export class Words {
       case 'unclaimed':
         return this.trans.__('Ended: it was not started in time');
       case 'failed':
-        return hadStarted ? this.trans.__('Ended: it could not go on') : this.trans.__('It could not be started');
+        return started_at === null ? this.trans.__('It could not be started') : this.trans.__('Ended: it could not go on');
       case 'refused':
         return this.trans.__('It was refused');
       case 'lost':

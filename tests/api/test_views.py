@@ -8,6 +8,8 @@ from swangpu.broker import events as ev
 from swangpu.broker.policy import Policy, Reservation
 from swangpu.broker.state import BrokerState
 from swangpu.domain.devices import Flavor, PoolInventory, Share, ShareKind
+from swangpu.domain.rows import replace
+from swangpu.domain.sessions import SessionState
 from swangpu.wire import Ends
 
 AWAY = PoolInventory(
@@ -37,3 +39,11 @@ def test_what_a_lease_is_cut_for_is_said_by_its_title() -> None:
     session = desk[desk.get(duration_s=3600.0)]
     seen = session_view(desk.broker.state, session, Known(now=desk.now), for_owner=True)
     assert seen.ends == Ends(at=desk.now + 600.0, cause="reservation", title="GPU school")
+
+
+def test_of_what_goes_back_it_is_not_said_any_more_that_it_will() -> None:
+    desk = Desk()
+    idle = replace(desk[desk.get()], idle_since=desk.now, idle_ends_at=desk.now + 300.0)
+    for session, code in ((idle, "idle_ends"), (replace(idle, state=SessionState.ENDING), None)):
+        warning = session_view(desk.broker.state, session, Known(now=desk.now), for_owner=True).warning
+        assert (warning.code if warning is not None else None) == code

@@ -125,6 +125,7 @@ export function SessionCard({ session }: { session: SessionView }): JSX.Element 
   const now = useNow(session.state === 'ending' || session.state === 'ready' ? 1000 : 10_000);
   const { trans } = words;
   const state = words.state(session, now);
+  const whyEnded = words.whyEnded(session);
   const why = explanations[session.id];
   const path = pathOf(session);
   const waiting = session.queue_position !== null;
@@ -148,9 +149,7 @@ export function SessionCard({ session }: { session: SessionView }): JSX.Element 
       </div>
       {session.state === 'active' && <Use session={session} />}
       {state && <div className="jp-Gpu-muted">{state}</div>}
-      {session.state === 'ended' && session.reason && (
-        <div className="jp-Gpu-muted">{words.reason(session.reason)}</div>
-      )}
+      {whyEnded && <div className="jp-Gpu-muted">{whyEnded}</div>}
       {session.warning && <div className="jp-Gpu-note jp-mod-warn">{words.reason(session.warning)}</div>}
       <div className="jp-Gpu-row jp-Gpu-bottom">
         <div className="jp-Gpu-grow jp-Gpu-muted">

@@ -48,7 +48,7 @@ def about_to_end(state: BrokerState, session: Session, now: float) -> wire.Reaso
 
 
 def _idle(state: BrokerState, session: Session, now: float) -> wire.ReasonView | None:
-    if session.idle_ends_at is None or session.idle_since is None:
+    if session.idle_ends_at is None or session.idle_since is None or session.state not in HOLDING:
         return None
     title, minutes = title_of(state, session), max(1, round((now - session.idle_since) / 60))
     text = f"{title} has been idle for {minutes} min, and somebody waits for it. It goes back soon."
