@@ -12,13 +12,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.connect import LocalPortCache
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from . import registry
 from .bindings import BINDINGS, Binding
 from .desk import socket_path
+from .freeports import free_port
 from .gate import WAITING
 
 __all__ = ["PROVISIONER_NAME", "SwanGpuProvisioner", "make_default"]
@@ -177,9 +177,8 @@ class SwanGpuProvisioner(LocalProvisioner):
         for name in ("curve_publickey", "curve_secretkey"):
             if (value := getattr(manager, name, None)) is not None:
                 outer[name] = value.decode() if isinstance(value, bytes) else str(value)
-        ports = LocalPortCache.instance()
         inner = {**outer, "transport": "tcp", "ip": "127.0.0.1"}
-        inner.update({f"{c}_port": ports.find_available_port("127.0.0.1") for c in CHANNELS})
+        inner.update({f"{c}_port": free_port("127.0.0.1") for c in CHANNELS})
         # The same name as without us: people's code finds its kernel's id in it.
         inner_file = runtime_dir / "agents" / "inner" / f"kernel-{kernel_id}.json"
         kernel = [part.replace(os.path.realpath(manager.connection_file), str(inner_file)) for part in command]

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import Any
 
 import zmq
+from zmq.backend import Socket as PlainSocket
 
 __all__ = ["Relay", "more_to_read", "receive"]
 
@@ -19,11 +21,13 @@ CHANNELS = ("shell", "control", "stdin", "iopub", "hb")
 #: retry quickly while the kernel boots: the default of 100 ms would be felt in every start
 CONNECT_RETRY_MS = 5
 LINGER_MS = 1000
+#: how long a port that is taken is tried again, in seconds: less than a kernel takes to start
+BIND_S = 3.0
 
 
 # pyzmq's own functions for messages of many frames look up an option and combine two enumerations for each frame, which
-# is four fifths of what a message costs here, and every cell waits for six: plain numbers, and frames that say whether
-# more follow
+# is four fifths of what a message costs here, and every cell waits for six: plain numbers, frames that say whether more
+# follow, and `send` without what it does for sockets of other kinds
 NOBLOCK = int(zmq.NOBLOCK)
 NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 POLLIN = int(zmq.POLLIN)
@@ -54,8 +58,8 @@ def send(socket: Any, frames: list[bytes]) -> None:
         When it can't be taken now; nothing of it was sent, since only its first frame can be refused.
     """
     for frame in frames[:-1]:
-        socket.send(frame, NOBLOCK_MORE)
-    socket.send(frames[-1], NOBLOCK)
+        PlainSocket.send(socket, frame, NOBLOCK_MORE)
+    PlainSocket.send(socket, frames[-1], NOBLOCK)
 
 
 def more_to_read(socket: Any) -> bool:
@@ -90,7 +94,7 @@ class Relay:
                 # a reply for a client that is gone must fail here, not vanish
                 socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
                 socket.setsockopt(zmq.SNDHWM, 0)
-            socket.bind(_url(outer, channel))
+            _bind(socket, _url(outer, channel))
             self.outer[channel] = socket
         identity = f"swangpu-{os.urandom(16).hex()}".encode("ascii")
         for channel in CHANNELS:
@@ -158,6 +162,20 @@ class Relay:
         for socket in self.outer.values():
             socket.close()
         self._context.term()
+
+
+def _bind(socket: Any, url: str) -> None:
+    """Bind, also where somebody's outgoing connection has the port for a moment: it was free when it was chosen."""
+    end = time.monotonic() + BIND_S
+    while True:
+        try:
+            socket.bind(url)
+        except zmq.ZMQError as problem:
+            if problem.errno != zmq.EADDRINUSE or time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _url(info: dict[str, Any], channel: str) -> str:

@@ -85,6 +85,7 @@ class Watchman:
         #: what is to be done when (monotonic seconds), by name
         self._due: dict[str, float] = {"alone": time.monotonic() + self._alone_limit_s}
         self._status: int | None = None
+        self._poller = zmq.Poller()
         record.update(
             agent_pid=os.getpid(),
             agent_start=registry.process_start(os.getpid()),
@@ -97,7 +98,7 @@ class Watchman:
         """Relay until the kernel has ended; the answer is its wait status."""
         try:
             sources = self._sources()
-            poller = zmq.Poller()
+            poller = self._poller = zmq.Poller()
             for source in sources:
                 poller.register(source, zmq.POLLIN)
             desk = self._poll_desk(poller, {})
@@ -228,6 +229,8 @@ class Watchman:
 
     def _on_monitor(self) -> None:
         self._relay.on_monitor()
+        # it has said all that it has to say
+        self._poller.unregister(self._relay.monitor)
         waiting, self._waiting = self._waiting, []
         for channel, frames in waiting:
             self._relay.to_kernel(channel, frames)
