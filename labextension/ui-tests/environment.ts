@@ -11,8 +11,10 @@ function once(name: string, decide: () => string): string {
   return (process.env[name] ??= decide());
 }
 
-const freePort = `const s = require('net').createServer().listen(0, '127.0.0.1', () => {
-  console.log(s.address().port); s.close(); });`;
+const listen = `const s = require('net').createServer().listen(0, '127.0.0.1', () => {
+  process.stdout.write(String(s.address().port)); s.close(); });`;
+
+export const freePort = (): string => execFileSync(process.execPath, ['-e', listen]).toString().trim();
 
 export const token = once('SWANGPU_UI_TOKEN', () => 'ui-tests');
 
@@ -37,6 +39,9 @@ const helpers = once('SWANGPU_UI_HELPERS', () =>
   execFileSync(join(root, '.venv', 'bin', 'python'), ['-c', whereGalataIs]).toString().trim()
 );
 
+/** What Galata needs of a server. */
+export const forGalata = ['--LabApp.expose_app_in_browser=True', `--LabServerApp.extra_labextensions_path=${helpers}`];
+
 /** The demo as a person starts it, with what Galata needs, in a new home: nothing of the person's is read or written. */
 export interface Server {
   command: string;
@@ -46,13 +51,12 @@ export interface Server {
 }
 
 function server(index: number): Server {
-  const port = once(`SWANGPU_UI_PORT_${index}`, () => execFileSync(process.execPath, ['-e', freePort]).toString().trim());
+  const port = once(`SWANGPU_UI_PORT_${index}`, freePort);
+  const swangpu = join(root, '.venv', 'bin', 'swangpu');
   return {
-    command: [
-      `"${join(root, '.venv', 'bin', 'swangpu')}" demo --no-browser --port ${port} --token ${token}`,
-      '--LabApp.expose_app_in_browser=True',
-      `--LabServerApp.extra_labextensions_path="${helpers}"`
-    ].join(' '),
+    command: [swangpu, 'demo', '--no-browser', '--port', port, '--token', token, ...forGalata]
+      .map(word => `"${word}"`)
+      .join(' '),
     home: once(`SWANGPU_UI_HOME_${index}`, () => mkdtempSync(join(tmpdir(), 'swangpu-ui-'))),
     baseURL: `http://127.0.0.1:${port}`,
     storageState: join(results, `login-${index}.json`)

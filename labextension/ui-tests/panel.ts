@@ -4,7 +4,7 @@ import { type APIRequestContext, expect, type Locator, type Page } from '@playwr
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-import type { Devices, Offers, Pools, Sessions, SessionView } from '../src/_wire';
+import type { Devices, Offers, Pools, SessionRequest, Sessions, SessionView } from '../src/_wire';
 import { baseURL, results, token } from './environment';
 
 /** Where the pictures go: the README's come from here. */
@@ -20,9 +20,15 @@ const notebook = {
   nbformat_minor: 5
 };
 
-/** A Python notebook with one empty cell, open and with its kernel ready. */
-export async function newNotebook(page: IJupyterLabPageFixture, folder: string, name: string): Promise<void> {
-  await page.contents.uploadContent(JSON.stringify(notebook), 'text', `${folder}/${name}`);
+/** A notebook, in Python by default, with one empty cell, open and with its kernel ready. */
+export async function newNotebook(
+  page: IJupyterLabPageFixture,
+  folder: string,
+  name: string,
+  kernelspec: object = notebook.metadata.kernelspec
+): Promise<void> {
+  const content = { ...notebook, metadata: { kernelspec } };
+  await page.contents.uploadContent(JSON.stringify(content), 'text', `${folder}/${name}`);
   await page.evaluate(
     async path => {
       await window.jupyterapp.commands.execute('docmanager:open', { path });
@@ -47,6 +53,19 @@ export async function start(page: IJupyterLabPageFixture, code: string): Promise
   await page.notebook.selectCells(last);
   await page.keyboard.press('Control+Enter');
 }
+
+/** What a notebook's last cell has shown by now. */
+export async function output(page: IJupyterLabPageFixture): Promise<string> {
+  const index = (await page.notebook.getCellCount()) - 1;
+  return (await page.notebook.getCellTextOutput(index))?.join('') ?? '';
+}
+
+/** Notifications that say this. */
+export const toasts = (page: Page, said: RegExp | string): Locator =>
+  page.locator('.Toastify__toast', { hasText: said });
+
+/** What there is to do in a notification; that it can be closed goes without saying. */
+export const buttonsOf = (toast: Locator): Locator => toast.locator('.jp-toast-button');
 
 /** The panel as a person sees it. */
 export class PanelOnPage {
@@ -76,6 +95,11 @@ export class PanelOnPage {
     await expect(this.sessionOf(notebook).getByRole('button', { name: /^Extend/ })).toBeVisible({ timeout: 40_000 });
   }
 
+  /** The status bar's word on the notebook in front. */
+  get status(): Locator {
+    return this.page.locator('.jp-Gpu-status');
+  }
+
   /** The card of the session of a notebook. */
   sessionOf(notebook: string): Locator {
     return this.sessions.filter({ hasText: notebook });
@@ -85,6 +109,14 @@ export class PanelOnPage {
     mkdirSync(pictures, { recursive: true });
     const path = join(pictures, `${name}.png`);
     await (whole ? this.page.screenshot({ path }) : this.root.screenshot({ path }));
+  }
+
+  /** What axe-core finds nothing in, with a picture of the panel and one of the whole page. */
+  async see(card: Locator, name: string): Promise<void> {
+    await card.scrollIntoViewIfNeeded();
+    await this.expectAccessible();
+    await this.picture(name);
+    await this.picture(`${name}-page`, true);
   }
 
   /** axe-core finds nothing in the panel. */
@@ -97,7 +129,12 @@ export class PanelOnPage {
 
 /** The same server without the panel: what other people and programs do. */
 export class Rest {
-  constructor(private readonly request: APIRequestContext) {}
+  constructor(
+    private readonly request: APIRequestContext,
+    private readonly url = baseURL,
+    /** Who asks, where the server tells people apart. */
+    private readonly person: string | null = null
+  ) {}
 
   async sessions(): Promise<SessionView[]> {
     return ((await this.call('GET', 'sessions')) as Sessions).items.filter(s => s.state !== 'ended');
@@ -126,9 +163,19 @@ export class Rest {
         await this.release(id);
         return ids;
       }
-      await this.call('POST', `sessions/${id}/claim`, {});
+      await this.claim(id);
       ids.push(id);
     }
+  }
+
+  /** Ask for a session; its id. */
+  async ask(body: SessionRequest): Promise<string> {
+    return ((await this.call('POST', 'sessions', body)) as SessionView).id;
+  }
+
+  /** Start what is ready. */
+  async claim(id: string): Promise<void> {
+    await this.call('POST', `sessions/${id}/claim`, {});
   }
 
   async release(id: string): Promise<void> {
@@ -138,7 +185,7 @@ export class Rest {
   /** Stop the running cell of a notebook, as the button in its toolbar does. */
   async interrupt(name: string): Promise<void> {
     const [kernel] = (await this.sessions()).find(s => s.path?.endsWith(name))?.kernel_ids ?? [];
-    const answer = await this.request.post(`${baseURL}/api/kernels/${kernel}/interrupt`, {
+    const answer = await this.request.post(`${this.url}/api/kernels/${kernel}/interrupt`, {
       headers: { Authorization: `token ${token}` }
     });
     expect(answer.ok(), await answer.text()).toBe(true);
@@ -154,9 +201,9 @@ export class Rest {
   }
 
   private async call(method: string, path: string, data?: object): Promise<unknown> {
-    const response = await this.request.fetch(`${baseURL}/swangpu/api/v1/${path}`, {
+    const response = await this.request.fetch(`${this.url}/swangpu/api/v1/${path}`, {
       method,
-      headers: { Authorization: `token ${token}` },
+      headers: { Authorization: `token ${token}`, ...(this.person === null ? {} : { 'X-Person': this.person }) },
       ...(data ? { data } : {})
     });
     expect(response.ok(), `${method} ${path}: ${await response.text()}`).toBe(true);

@@ -1,6 +1,6 @@
-import { expect, type IJupyterLabPageFixture, test } from '@jupyterlab/galata';
+import { expect, test } from '@jupyterlab/galata';
 
-import { compute, newNotebook, PanelOnPage, Rest, start } from './panel';
+import { compute, newNotebook, output, PanelOnPage, Rest, start } from './panel';
 
 /** The demo has one of these. */
 const WHOLE = 'A100 whole, 40 GB';
@@ -8,12 +8,6 @@ const WHOLE = 'A100 whole, 40 GB';
 test.describe.configure({ mode: 'serial' });
 
 test.afterEach(async ({ request }) => new Rest(request).releaseAll());
-
-/** What a notebook's last cell has printed by now. */
-async function output(page: IJupyterLabPageFixture): Promise<string> {
-  const index = (await page.notebook.getCellCount()) - 1;
-  return (await page.notebook.getCellTextOutput(index))?.join('') ?? '';
-}
 
 test('two notebooks take turns on one GPU, and nothing is lost', async ({ page, request, tmpPath }) => {
   test.setTimeout(300_000);
