@@ -2,7 +2,7 @@ import { type APIRequestContext, expect, request } from '@playwright/test';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
@@ -26,18 +26,18 @@ export class LabWithRules {
 
   /** Settings are traits of `SwanGpu`. */
   async start(settings: Record<string, string | number | object>): Promise<void> {
-    mkdirSync(this.home, { recursive: true, mode: 0o700 });
-    const rules = Object.entries(settings).map(([name, value]) => {
-      return `--SwanGpu.${name}=${typeof value === 'object' ? JSON.stringify(value) : String(value)}`;
-    });
+    const config = join(this.home, 'config');
+    mkdirSync(config, { recursive: true, mode: 0o700 });
+    writeFileSync(join(config, 'jupyter_server_config.json'), JSON.stringify({ SwanGpu: settings }));
     const options = ['lab', '--no-browser', '--allow-root', `--port=${this.port}`, '--ServerApp.port_retries=0',
       `--ServerApp.root_dir=${this.home}`,
       `--IdentityProvider.token=${token}`, '--ServerApp.jpserver_extensions={"swangpu.server": False, "people": True}',
-      '--SwanGpu.simulated=True', ...forGalata, ...rules];
+      '--SwanGpu.simulated=True', ...forGalata];
     this.process = spawn(join(bin, 'jupyter'), options, {
       env: {
         ...process.env,
         HOME: this.home,
+        JUPYTER_CONFIG_DIR: config,
         XDG_RUNTIME_DIR: this.home,
         LOGNAME: this.owner,
         PATH: [bin, process.env.PATH, '/usr/bin', '/bin'].join(delimiter),
