@@ -6,7 +6,7 @@ import pytest
 
 from broker.machine import run
 from swangpu.broker import broker as broker_module
-from swangpu.broker import due, exclusion, heard, lifecycle, pausing, placement, pools, queue, reclaim
+from swangpu.broker import due, exclusion, heard, hostroom, lifecycle, pausing, placement, pools, queue, reclaim
 from swangpu.broker import index as index_module
 from swangpu.domain.rows import replace
 
@@ -60,6 +60,17 @@ def _break_reservation(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "capped", lambda state, session, now: session)
 
 
+def _break_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that is paused may take all that is for all of them."""
+    monkeypatch.setattr(hostroom, "room_for", lambda state, session: state.policy.paused_memory_bytes)
+
+
+def _break_coming_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has to come back to its own device comes back on any of its flavor."""
+    for module in (queue, reclaim):
+        monkeypatch.setattr(module, "tied_to", lambda session: None)
+
+
 MUTATIONS = [
     _break_placement,
     _break_expiry,
@@ -68,6 +79,8 @@ MUTATIONS = [
     _break_pausing,
     _break_quota,
     _break_reservation,
+    _break_host_memory,
+    _break_coming_back,
 ]
 
 
