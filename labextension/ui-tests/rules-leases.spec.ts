@@ -19,7 +19,7 @@ test.beforeAll(async () => {
   await lab.start({
     slices_per_model: { T4: 1 },
     warn_s: [38],
-    claim_window_s: 15,
+    claim_window_s: 35,
     reclaim: 'enforce',
     idle_pause_s: 3, // who has just got a GPU keeps it for as long
     idle_release_s: 4,
@@ -101,7 +101,7 @@ test('leases are warned about, extended and end; what is not started, or idle, g
   });
 
   await test.step('what was not started in time can not be started any more, and is the next one\'s', async () => {
-    await expect(gan).toContainText('Ended: it was not started in time', { timeout: 30_000 });
+    await expect(gan).toContainText('Ended: it was not started in time', { timeout: 45_000 });
     await expect(gan.getByRole('button', { name: /^Start/ })).toHaveCount(0);
     await expect(next).toContainText(/Ready for you, held for \d+\ss/);
     await expect(toasts(page, '(gan.ipynb) is ready for you')).toHaveCount(0);
