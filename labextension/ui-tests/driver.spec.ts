@@ -1,11 +1,10 @@
 import { expect, type Locator, type Page, test } from '@playwright/test';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { root, token } from './environment';
+import { ended, root, token } from './environment';
 import { PanelOnPage } from './panel';
 
 const bin = join(root, '.venv', 'bin');
@@ -68,10 +67,9 @@ class LabOnDriver {
   async stop(): Promise<void> {
     if (this.process?.exitCode === null) {
       // By a call: unshare does not pass signals on.
-      const gone = once(this.process, 'exit');
       const url = `http://127.0.0.1:${this.port}/api/shutdown`;
-      await fetch(url, { method: 'POST', headers: { Authorization: `token ${token}` } });
-      await gone;
+      void fetch(url, { method: 'POST', headers: { Authorization: `token ${token}` } }).catch(() => undefined);
+      await ended(this.process);
     }
     rmSync(this.home, { recursive: true, force: true });
   }

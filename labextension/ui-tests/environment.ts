@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
+import { once as onceOf } from 'node:events';
 import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -68,3 +69,14 @@ export const workers = Number(process.env.SWANGPU_UI_WORKERS ?? 2);
 export const servers = Array.from({ length: workers }, (_, index) => server(index));
 /** The server of the tests in this process. */
 export const { baseURL, home, storageState } = server(Number(process.env.TEST_PARALLEL_INDEX ?? 0));
+
+/** Wait until a server that was asked to stop has ended; one that does not is killed, as a site does after a while. */
+export async function ended(server: ChildProcess): Promise<void> {
+  if (server.exitCode !== null || server.signalCode !== null) {
+    return;
+  }
+  const gone = onceOf(server, 'exit');
+  const patience = setTimeout(() => server.kill('SIGKILL'), 20_000);
+  await gone;
+  clearTimeout(patience);
+}

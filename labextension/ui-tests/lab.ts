@@ -1,12 +1,11 @@
 import { type APIRequestContext, expect, request } from '@playwright/test';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
-import { forGalata, freePort, root, token } from './environment';
+import { ended, forGalata, freePort, root, token } from './environment';
 
 const bin = join(root, '.venv', 'bin');
 
@@ -79,9 +78,8 @@ export class LabWithRules {
   /** As a site does it: kernels on GPUs stay. */
   async stop(): Promise<void> {
     if (this.process?.exitCode === null) {
-      const gone = once(this.process, 'exit');
       this.process.kill('SIGTERM');
-      await gone;
+      await ended(this.process);
     }
   }
 

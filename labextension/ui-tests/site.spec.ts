@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { results, root, token } from './environment';
+import { ended, results, root, token } from './environment';
 import { PanelOnPage } from './panel';
 
 const bin = join(root, '.venv', 'bin');
@@ -65,9 +65,8 @@ test.beforeEach(async () => {
 test.afterEach(async () => {
   site.closeAllConnections();
   site.close();
-  const gone = once(lab, 'exit');
   lab.kill('SIGTERM');
-  await gone;
+  await ended(lab);
   rmSync(home, { recursive: true, force: true });
 });
 
