@@ -124,13 +124,19 @@ def test_a_session_on_several_gpus_is_warned_and_not_paused() -> None:
     assert [n.code for n in desk.notices] == ["idle_ends"]
 
 
-def test_a_warning_is_forgotten_when_a_cell_runs_or_nobody_waits_any_more() -> None:
-    desk = Desk(ENFORCE)
+def warned(desk: Desk) -> tuple[str, str, str]:
+    """Two hold and are idle, a third waits, and the first was told that it goes."""
     alice, bob = two_held(desk, methods=())
     desk.pass_time(1850)
     carol = desk.get(user="carol")
     desk.pass_time(10)
     assert desk[alice].idle_ends_at is not None
+    return alice, bob, carol
+
+
+def test_a_warning_is_forgotten_when_a_cell_runs_or_nobody_waits_any_more() -> None:
+    desk = Desk(ENFORCE)
+    alice, bob, carol = warned(desk)
     desk.work(alice, methods=())
     assert desk[alice].idle_ends_at is None
     desk.pass_time(20)
@@ -143,11 +149,7 @@ def test_a_warning_is_forgotten_when_a_cell_runs_or_nobody_waits_any_more() -> N
 
 def test_a_lease_that_ends_while_the_clock_jumps_ends_also_for_an_idle_one_that_might_have_stayed() -> None:
     desk = Desk(ENFORCE)
-    alice, _ = two_held(desk, methods=())
-    desk.pass_time(1850)
-    carol = desk.get(user="carol")
-    desk.pass_time(10)
-    assert desk[alice].idle_ends_at is not None
+    alice, _, carol = warned(desk)
     desk.send(ev.Released(carol, undoable=False))
     desk.broker.handle(ev.Ticked(), (desk[alice].lease_until or 0.0) + 1.0)
     assert desk[alice].end_reason is EndReason.EXPIRED

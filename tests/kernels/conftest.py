@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from behind_agent import Attached
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
-from suspend_bench import bench, fit  # noqa: F401
+from suspend_bench import bench, fit  # noqa: F401 - fixtures, used by their names
 
 from suspend.sim import cuda  # noqa: F401
 from swangpu.kernels.bindings import BINDINGS

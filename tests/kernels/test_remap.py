@@ -32,7 +32,7 @@ def two_devices(bench: Bench) -> None:
 def test_it_goes_on_with_another_device_and_says_where_it_is(fit: Attached, bench: Bench) -> None:
     assert bench.suspend(fit) == ANY_OF_THEM
     bench.resume(fit, device=1)
-    assert bench.cuda.on_device(pid_of(fit)) == [GPU.format(1)]  # type: ignore[arg-type]
+    assert bench.cuda.on_device(pid_of(fit)) == [GPU.format(1)]
     assert fit.run("count += 1; print(count)") == "42\n"
     assert fit.run(WHERE) == f"{GPU.format(1)}\n"
     child = "import subprocess; print(subprocess.check_output(['printenv', 'CUDA_VISIBLE_DEVICES'], text=True))"
@@ -43,7 +43,7 @@ def test_it_goes_on_with_another_device_and_says_where_it_is(fit: Attached, benc
     assert pairs == {GPU.format(0): GPU.format(1), GPU.format(1): GPU.format(0), GPU.format(2): GPU.format(2)}
     assert bench.suspend(fit, device=1) == ANY_OF_THEM
     bench.resume(fit, device=0)
-    assert bench.cuda.on_device(pid_of(fit)) == [GPU.format(0)]  # type: ignore[arg-type]
+    assert bench.cuda.on_device(pid_of(fit)) == [GPU.format(0)]
     assert fit.run(WHERE) == f"{GPU.format(0)}\n"
 
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -65,6 +66,13 @@ class Counter:
         self.process.communicate()
 
 
+class HasPid(Protocol):
+    """What the stand-ins want to know of a process."""
+
+    @property
+    def pid(self) -> int: ...
+
+
 class CudaSim:
     """The folder that program and library share, and processes in it."""
 
@@ -103,7 +111,7 @@ class CudaSim:
     def set_state(self, process: Counter, state: str) -> None:
         (self.folder / f"{process.pid}.state").write_text(state)
 
-    def on_device(self, process: Counter) -> list[str]:
+    def on_device(self, process: HasPid) -> list[str]:
         return [line.split()[0] for line in (self.folder / f"{process.pid}.mem").read_text().splitlines()]
 
     def actions(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from suspending_site import site  # noqa: F401
+from suspending_site import site  # noqa: F401 - a fixture, used by its name
 
 from nvml.sim import nvml, nvml_library  # noqa: F401
 from server_process import ServerProcess, server
