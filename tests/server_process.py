@@ -22,6 +22,8 @@ API = "/swangpu/api/v1"
 START_S = 60.0
 #: modules that servers under test do without
 WITHOUT = Path(__file__).parent / "without"
+#: lines of the tests' own in a server's log
+STARTS, ENDS = "=== the test starts it", "=== the test asks it to end"
 
 
 def free_port() -> int:
@@ -96,6 +98,7 @@ class ServerProcess:
             f"--SwanGpu.simulated={self.simulated}",
             *self.arguments,
         ]
+        self.note(STARTS)
         log = (self.home / f"server-{self.port}.log").open("ab")
         with log:
             self.process = subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log, cwd=self.home)
@@ -135,6 +138,7 @@ class ServerProcess:
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
+            self.note(ENDS)
             self.process.terminate()
             try:
                 self.process.wait(30)
@@ -144,11 +148,26 @@ class ServerProcess:
     def log(self) -> str:
         return "".join(p.read_text(errors="replace") for p in sorted(self.home.glob("server-*.log")))
 
-    def tracebacks(self) -> list[str]:
-        """What it logged of faults. As it ends, a kernel that is being started is interrupted, and pyzmq may hear of a
-        socket that jupyter_server has just closed."""
-        of_ending = ("KeyboardInterrupt", "Socket operation on non-socket")
-        return [text for text in self.log().split("Traceback")[1:] if not any(name in text for name in of_ending)]
+    def note(self, text: str) -> None:
+        """A line of the test's own in the server's log."""
+        with (self.home / f"server-{self.port}.log").open("a") as log:
+            log.write(f"{text}\n")
+
+    def check_log(self) -> None:
+        """Fail, with what it says, if it logged a fault.
+
+        From when it is asked to end, only what goes through our code counts: libraries complain of each other then
+        (pyzmq of a socket that jupyter_server has closed), and a kernel that is being started is interrupted.
+        """
+        faults: list[str] = []
+        for running in self.log().split(STARTS):
+            before, *after = running.split(ENDS)
+            faults += before.split("Traceback")[1:]
+            for text in "".join(after).split("Traceback")[1:]:
+                if "/swangpu/" in text and "KeyboardInterrupt" not in text:
+                    faults.append(text)
+        if faults:
+            raise AssertionError("the server logged:\n" + "\n".join(text[:3000] for text in faults))
 
 
 @contextlib.contextmanager

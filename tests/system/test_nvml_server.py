@@ -45,7 +45,7 @@ def start(nvml: NvmlSim, tmp_path: Path) -> Iterator[Start]:  # noqa: F811
     for one in started:
         one.stop()
     for one in started:
-        assert not one.tracebacks()
+        one.check_log()
 
 
 def get(server: ServerProcess, path: str, **query: str) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def test_a_kernel_of_the_follower(pair: tuple[ServerProcess, ServerProcess]) -> 
     release(second, session["id"])
     assert mine.visible() == "None"
     for server in pair:
-        assert not server.tracebacks()
+        server.check_log()
 
 
 def test_the_session_is_busy_with_the_follower(pair: tuple[ServerProcess, ServerProcess]) -> None:

@@ -40,7 +40,7 @@ def server(nvml: NvmlSim, tmp_path: Path) -> Iterator[ServerProcess]:  # noqa: F
     one = ServerProcess(tmp_path, *arguments, simulated=False, variables=nvml.variables())
     yield one.start()
     one.stop()
-    assert not one.tracebacks()
+    one.check_log()
 
 
 def on_a_slice(server: ServerProcess, *kernels: LiveKernel) -> str:

@@ -52,7 +52,7 @@ def site() -> Iterator[Prometheus]:
 def one(site: Prometheus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with server(tmp_path_factory.mktemp("site"), f"--SwanGpu.prometheus_url={site.url}") as running:
         yield running
-    assert not running.tracebacks()
+    running.check_log()
 
 
 def get(one: ServerProcess, path: str, **query: Any) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def test_a_prometheus_that_goes_away_is_told_and_disturbs_nothing_else(tmp_path:
                 with prometheus(scraping(dcgm=exporter), None, port=own.port):
                     eventually(lambda: remote(one)["GPU-a"]["lost"] is None, 60)
                 assert get(one, "/devices")["remote"] is None
-            assert not one.tracebacks()
+            one.check_log()
     finally:
         exporter.stop()
 
@@ -174,7 +174,7 @@ def test_one_that_never_answers_holds_up_nobody(tmp_path: Path) -> None:
             trouble = eventually(lambda: get(one, "/devices")["remote"], 60)
             assert trouble["code"] == "prometheus_away"
             assert get(one, "/offers", memory_bytes=1e9)["items"]
-        assert not one.tracebacks()
+        one.check_log()
 
 
 @pytest.mark.parametrize(
