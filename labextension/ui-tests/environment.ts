@@ -76,7 +76,10 @@ export async function ended(server: ChildProcess): Promise<void> {
     return;
   }
   const gone = onceOf(server, 'exit');
-  const patience = setTimeout(() => server.kill('SIGKILL'), 20_000);
+  const patience = setTimeout(() => {
+    console.error(`a server (process ${server.pid}) did not end within 20 s of being asked to: killed`);
+    server.kill('SIGKILL');
+  }, 20_000);
   await gone;
   clearTimeout(patience);
 }

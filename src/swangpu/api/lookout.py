@@ -12,6 +12,7 @@ from ..domain.sessions import Session
 from ..domain.telemetry import Sample
 from ..errors import Unavailable
 from ..runtime import Runtime
+from ..tasks import within
 from ..telemetry.profile import MAX_READINGS, Reading, thinned
 
 __all__ = ["MAX_LOOK_S", "Lookout"]
@@ -85,7 +86,7 @@ class Lookout:
                 return
             self._told.clear()
             try:
-                await asyncio.wait_for(self._told.wait(), left_s)
+                await within(self._told.wait(), left_s)
             except asyncio.TimeoutError:
                 return
 

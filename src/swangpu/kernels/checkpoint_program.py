@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from ..tasks import within
+
 __all__ = [
     "NAME",
     "Answer",
@@ -177,7 +179,7 @@ async def run(argv: Sequence[str], limit_s: float) -> Answer:
     except OSError as error:
         return Answer(None, error.strerror or "cannot be started")
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), limit_s)
+        said, _ = await within(process.communicate(), limit_s)
     except asyncio.TimeoutError:
         return Answer(None, f"did not end in {limit_s:g} s", timed_out=True)
     finally:
@@ -196,4 +198,4 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(process.wait(), _GONE_S)
+        await within(process.wait(), _GONE_S)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..tasks import within
 from . import checkpoint_machine, checkpoint_record
 from .checkpoint import Checkpointer, DeviceReading, DeviceView, Held, Limits, Outcome
 from .checkpoint_machine import DeviceFacts, Machine
@@ -89,7 +90,7 @@ class _Subject:
             if word:
                 stdin.write(f"{word}\n".encode())
                 await stdin.drain()
-            line = await asyncio.wait_for(stdout.readline(), ANSWER_S)
+            line = await within(stdout.readline(), ANSWER_S)
             said = json.loads(line)
         except asyncio.TimeoutError:
             raise _Silent(f"it does not answer for {ANSWER_S:g} s") from None

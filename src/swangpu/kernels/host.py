@@ -17,6 +17,7 @@ from typing import Any
 from ..domain.sessions import Carry
 from ..errors import Conflict, NotFound
 from ..ports import KernelInfo, Saying, Suspension
+from ..tasks import end
 from . import registry, variables
 from .bindings import BINDINGS, Adoption, Binding
 from .culling import idle_limit_s
@@ -269,9 +270,7 @@ class JupyterKernelHost:
         }
 
     async def close(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        await end(self._watching)
         await self.suspender.close()
 
     # -- inside -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Conflict
+from ..tasks import within
 from . import registry
 
 __all__ = ["PREVIEW_TIMEOUT_S", "Saved", "ask_kernel", "is_python", "load", "preview", "ready", "save"]
@@ -58,7 +59,7 @@ async def ask_kernel(kernel: Any, expression: str, timeout_s: float) -> Any:
             "", silent=True, store_history=False, user_expressions={"answer": ASK % expression}, allow_stdin=False
         )
         while True:
-            reply = await asyncio.wait_for(client.get_shell_msg(), timeout_s)
+            reply = await within(client.get_shell_msg(), timeout_s)
             if reply["parent_header"].get("msg_id") == message_id:
                 break
         found = reply["content"].get("user_expressions", {}).get("answer", {})
@@ -158,7 +159,7 @@ async def ready(kernel: Any) -> None:
     client.start_channels(iopub=False, stdin=False, hb=False, control=False)
     try:
         client.kernel_info()
-        await asyncio.wait_for(client.get_shell_msg(), READY_TIMEOUT_S)
+        await within(client.get_shell_msg(), READY_TIMEOUT_S)
     except (TimeoutError, asyncio.TimeoutError):
         log.warning("A kernel did not answer within %s s of its restart", READY_TIMEOUT_S)
     finally:

@@ -17,6 +17,7 @@ from ..domain.records import DemandRecord, JournalEntry, UsageRecord
 from ..errors import LedgerUnavailable, SwanGpuError
 from ..ledger.codec import decode, encode
 from ..ports import Ledger
+from ..tasks import end
 
 __all__ = ["Decision", "Journal"]
 
@@ -85,8 +86,7 @@ class Journal:
         if self._task is not None:
             self._wake.set()
             await self._idle.wait()
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
             self._task = None
             if self._seq > self._snapshot_seq:
                 try:

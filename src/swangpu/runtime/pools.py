@@ -15,7 +15,7 @@ from ..domain.devices import PoolInventory
 from ..domain.sessions import SessionState
 from ..errors import SwanGpuError
 from ..ports import Backend, Clock
-from .clock import wait_at_most
+from ..tasks import wait_at_most, within
 
 __all__ = ["PoolWatch"]
 
@@ -106,7 +106,7 @@ class PoolWatch:
     async def _ask(self, backend: Backend) -> None:
         """Ask one pool; one that fails is told as away and does not hold up the others."""
         try:
-            inventory = await asyncio.wait_for(backend.inventory(), INVENTORY_TIMEOUT_S)
+            inventory = await within(backend.inventory(), INVENTORY_TIMEOUT_S)
         except Exception as error:
             if not isinstance(error, SwanGpuError):
                 log.exception("Pool %s failed to say what it has", backend.name)

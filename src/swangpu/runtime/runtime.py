@@ -20,7 +20,7 @@ from ..domain.records import ProfileRecord, RunPeak
 from ..domain.sessions import Carry, Request, Session, SessionState
 from ..errors import Conflict, NotFound, Refused, SwanGpuError, Unavailable
 from ..ports import Backend, Clock, KernelHost, KernelInfo, Ledger
-from .clock import wait_at_most
+from ..tasks import end, wait_at_most
 from .journal import Journal
 from .notices import Notices, StoredNotice
 from .pools import PoolWatch
@@ -104,9 +104,7 @@ class Runtime:
     async def stop(self) -> None:
         """Leave everything that runs running; keep a snapshot."""
         self._closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         await self._work.close()
         for backend in self.backends.values():
             await backend.close()

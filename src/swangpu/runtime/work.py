@@ -18,6 +18,7 @@ from ..broker import events as ev
 from ..domain.sessions import Carry, ComesBack, PausePhase, Session, SessionState
 from ..errors import Conflict, LedgerUnavailable, NotFound, SwanGpuError
 from ..ports import Backend, KernelHost, KernelInfo, StartSpec, Suspension
+from ..tasks import end, within
 
 if TYPE_CHECKING:
     from ..broker.state import BrokerState
@@ -82,9 +83,7 @@ class Work:
 
     async def close(self) -> None:
         """Abandon what is under way; it is commanded again after the next start."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     async def report(self, event: ev.Event) -> None:
         """Tell the broker, again and again while the ledger is away: a report must not be lost."""
@@ -255,7 +254,7 @@ class Work:
         for carry in (Carry.ALL, Carry.NONE):
             detaching = self.kernels.detach(kernel_id, session_id, carry, stop_cell=True)
             try:
-                await asyncio.wait_for(detaching, DETACH_TIMEOUT_S[carry])
+                await within(detaching, DETACH_TIMEOUT_S[carry])
             except NotFound:
                 break
             except SwanGpuError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import logging
 import math
 import os
 import secrets
@@ -23,6 +24,7 @@ from ..domain.sessions import EndCause, Session
 from ..errors import Misconfigured, SwanGpuError
 from ..kernels.provisioner import make_default
 from ..runtime import StoredNotice
+from ..tasks import within
 from . import internal, notice_events, notice_hook, prometheus, rules
 from .files import RuntimeFile
 from .limits import other_ends
@@ -33,6 +35,10 @@ __all__ = ["SwanGpu"]
 
 PAUSE_METHODS = ("offload", "checkpoint")
 MOST_WARNINGS = 8
+#: the longest that ending may take, in seconds: a kernel that is being put aside is waited for
+END_S = 100.0
+
+log = logging.getLogger(__name__)
 
 
 class SwanGpu(ExtensionApp):
@@ -235,13 +241,21 @@ class SwanGpu(ExtensionApp):
         await service.adopt_kernels()
 
     async def stop_extension(self) -> None:
-        """Leave kernels on GPUs running: the next server finds them."""
+        """Leave kernels on GPUs running: the next server finds them.
+
+        Jupyter Server does not end when this raises, or never returns: what is not done is seen to at the next start.
+        """
         if self._file is not None:
             self._file.remove()
-        if self._service is not None:
-            await self._service.close()
-        if self._notice_hook is not None:
-            await self._notice_hook.close()
+        for part in (self._service, self._notice_hook):
+            if part is None:
+                continue
+            try:
+                await within(part.close(), END_S)
+            except asyncio.TimeoutError:
+                log.warning("swangpu: %s did not end within %g s", type(part).__name__, END_S)
+            except Exception:
+                log.exception("swangpu: %s did not end as it should", type(part).__name__)
 
     # -- inside -----------------------------------------------------------------------------------
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
 from ..errors import BadInput, NotFound, SwanGpuError
+from ..tasks import end
 from .internal import Report
 from .neighbours import Neighbourhood
 
@@ -56,10 +56,7 @@ class Outbox:
 
     async def close(self) -> None:
         """What is not sent by now is seen by the leader itself: our process ends."""
-        if self._sending is not None:
-            self._sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sending
+        await end(self._sending)
 
     async def _send(self) -> None:
         pause_s, longest_s = RETRY_S

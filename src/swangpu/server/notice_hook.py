@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from ..tasks import end, within
+
 __all__ = ["NoticeHook", "check"]
 
 log = logging.getLogger(__name__)
@@ -67,8 +69,7 @@ class NoticeHook:
     async def close(self) -> None:
         """What has not been told by now is not; threads that still run end with the process."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -85,7 +86,7 @@ class NoticeHook:
             self._threads.append(thread)
             thread.start()
             try:
-                failure = await asyncio.wait_for(asyncio.wrap_future(outcome), self._limit_s)
+                failure = await within(asyncio.wrap_future(outcome), self._limit_s)
             except (TimeoutError, asyncio.TimeoutError):
                 failure = f"not done within {self._limit_s:g} s"
             if failure:
@@ -111,7 +112,7 @@ class NoticeHook:
             hook = import_item(hook)
         answer = hook(notice)
         if inspect.isawaitable(answer):
-            await asyncio.wait_for(answer, self._limit_s)
+            await within(answer, self._limit_s)
 
     def _failed(self, why: str) -> None:
         if not self._logged:

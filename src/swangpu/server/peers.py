@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from ..domain.sessions import Carry
 from ..errors import NotFound, SwanGpuError, Unavailable
 from ..ports import KernelHost, KernelInfo, Saying, Suspension
+from ..tasks import end
 from .internal import KernelCall, Report
 from .letters import Outbox
 from .neighbours import Neighbour, Neighbourhood
@@ -245,12 +246,7 @@ class PeerKernelHost:
         self._watch()
 
     async def close(self) -> None:
-        tasks: list[asyncio.Task[Any]] = [*self._asking.values()]
-        if self._watching is not None:
-            tasks.append(self._watching)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._asking.values(), self._watching)
         await self._outbox.close()
         await self._near.close()
 

@@ -20,6 +20,7 @@ from ..domain.sessions import Reason, Session, SessionState
 from ..errors import SwanGpuError, Unavailable
 from ..ports import GpuDriver, KernelInfo
 from ..runtime import Runtime, StoredNotice, SystemClock
+from ..tasks import end
 from .activity import Activity
 from .election import Election, Leader
 from .neighbours import Neighbourhood
@@ -187,10 +188,7 @@ class Service:
         """Leave kernels and work running; let another server of this user lead."""
         self._closed = True
         self._near.withdraw()
-        for task in (self._takeover, self._standing_by):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await end(self._takeover, self._standing_by)
         await self.kernels.close()
         if self._withdraw is not None:
             self._withdraw()

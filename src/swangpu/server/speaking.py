@@ -25,6 +25,7 @@ from ..kernel_side import words
 from ..kernels.suspend import WAITING
 from ..ports import KernelHost, Remark, Saying
 from ..runtime import Runtime
+from ..tasks import end
 
 __all__ = ["Speaker", "saying_of"]
 
@@ -83,10 +84,7 @@ class Speaker:
         self._stop()
         if self._later is not None:
             self._later.cancel()
-        tasks = list(self._telling.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._telling.values())
 
     # -- inside -----------------------------------------------------------------------------------
 

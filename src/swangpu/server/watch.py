@@ -18,6 +18,7 @@ from ..domain.devices import ShareKind
 from ..domain.sessions import Reason, Session
 from ..domain.telemetry import Sample
 from ..runtime import Runtime
+from ..tasks import end
 
 __all__ = ["ShareWatch"]
 
@@ -74,9 +75,7 @@ class ShareWatch:
             self._looking = asyncio.ensure_future(self._look(samples))
 
     async def close(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        await end(self._looking)
 
     # -- inside -----------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ..domain.telemetry import DeviceInfo, DriverStatus, Sample
 from ..ports import Clock
+from ..tasks import within
 from .dcgm import Holder
 from .dcgm_source import DcgmSource
 from .history import History
@@ -113,7 +114,7 @@ class RemoteGpus:
         reading = self._sampler.refresh(self._read_s)
         if before.status.ok or not before.number:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(asyncio.wrap_future(reading), WAIT_S)
+                await within(asyncio.wrap_future(reading), WAIT_S)
 
     def snapshot(self, local: Collection[str] = ()) -> RemoteSnapshot:
         """What was read last, by host and index. Asks nothing and never waits.
