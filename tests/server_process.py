@@ -22,6 +22,8 @@ API = "/swangpu/api/v1"
 START_S = 60.0
 #: modules that servers under test do without
 WITHOUT = Path(__file__).parent / "without"
+#: extensions that they do without, too: a quarter of what a start costs
+OTHERS = ("jupyterlab", "notebook", "notebook_shim", "jupyter_lsp", "jupyter_server_terminals")
 #: lines of the tests' own in a server's log
 STARTS, ENDS = "=== the test starts it", "=== the test asks it to end"
 
@@ -96,6 +98,7 @@ class ServerProcess:
             f"--IdentityProvider.token={self.token}",
             f"--ServerApp.root_dir={self.home / 'work'}",
             f"--SwanGpu.simulated={self.simulated}",
+            *(f"--ServerApp.jpserver_extensions={name}=False" for name in OTHERS),
             *self.arguments,
         ]
         self.note(STARTS)
