@@ -14,6 +14,7 @@ import ctypes
 import struct
 import threading
 from collections.abc import Callable, Sequence
+from operator import and_
 from typing import Any, NamedTuple, TypeVar
 
 from .nvml_errors import NOT_SUPPORTED, code_of
@@ -28,12 +29,15 @@ _SM_CLOCK = 1
 _UNSIGNED = 1
 #: types of eight bytes without a sign
 _LONG = (2, 3)
+#: by NVML's types without a sign: what of a raw value counts
+_MASKS = {1: 0xFFFFFFFF, 2: 0xFFFFFFFFFFFFFFFF, 3: 0xFFFFFFFFFFFFFFFF}
 #: NVML says "not available" by the largest number there is
 _NO_MEMORY = 1 << 63
 _NOT_SUPPORTED, _NOT_FOUND, _INSUFFICIENT_SIZE = 3, 6, 7
 _ALL_LINKS = 0xFFFFFFFF
 #: power now (mW), energy (mJ), PCIe sent and received (bytes), NVLink sent and received (KiB), double bit ECC errors
 _FIELDS = ((186, 0), (83, 0), (197, 0), (198, 0), (138, _ALL_LINKS), (139, _ALL_LINKS), (4, 0))
+_ALL_TOLD = (0,) * len(_FIELDS)
 _FIELD_ROWS = struct.Struct("=" + "IIqqIIQ" * len(_FIELDS))
 #: NVML's structures: memory (version, total, reserved, free, used), a process (id, memory, instances), what a process
 #: used (time, id, percents) and the list of those (version, count, since, address)
@@ -145,6 +149,7 @@ class NvmlCalls:
         self._buffers = _Buffers(nvml)
         self._functions = _Functions(nvml)
         self._spelling: dict[str, int] = {}
+        self._masks: dict[tuple[int, ...], tuple[int, ...] | None] = {}
 
     def memory(self, handle: Any) -> tuple[int, int]:
         """Used and total, in bytes. The newer spelling leaves out what the driver keeps for itself."""
@@ -178,6 +183,11 @@ class NvmlCalls:
         if "fields" in unsupported:
             return Counters(self._power(handle, unsupported), None, None, None, None, None, None)
         row = _FIELD_ROWS.unpack(fields)
+        masks = self._masks_of(row[4::7]) if row[5::7] == _ALL_TOLD else None
+        if masks is not None:
+            # what nearly every driver says
+            power, energy, pcie_out, pcie_in, link_out, link_in, ecc = map(and_, row[6::7], masks)
+            return Counters(power, energy, pcie_out, pcie_in, 1024 * link_out, 1024 * link_in, ecc)
         power, energy, pcie_out, pcie_in, link_out, link_in, ecc = [
             None if row[i + 5] else row[i + 6] if row[i + 4] in _LONG else _value(row[i + 4], row[i + 6])
             for i in range(0, 7 * len(_FIELDS), 7)
@@ -193,6 +203,14 @@ class NvmlCalls:
             None if link_in is None else 1024 * link_in,
             ecc,
         )
+
+    def _masks_of(self, kinds: tuple[int, ...]) -> tuple[int, ...] | None:
+        """What of the raw values counts, where all of them are whole numbers without a sign; None where not."""
+        masks = self._masks.get(kinds, ())
+        if masks == ():
+            unsigned = all(kind in _MASKS for kind in kinds)
+            masks = self._masks[kinds] = tuple([_MASKS[kind] for kind in kinds]) if unsigned else None
+        return masks
 
     def refusals(self, unsupported: set[str]) -> tuple[int, ...]:
         """NVML's errors of the fields of `counters`, in its order; 0 for those that were told. Right after it."""

@@ -32,6 +32,7 @@ USES_KEPT_S = 3.0
 #: how long a process that was seen counts as seen while the driver tells of it, in seconds
 PIDS_KEPT_S = 5.0
 
+_ALL_THERE = (False,) * len(Counters._fields)
 _Rates = tuple[float | None, float | None, float | None, float | None]
 
 
@@ -133,7 +134,8 @@ class Sampling:
         except Exception:
             # What it is the close look says.
             return None
-        if rows is None or tuple([c is None for c in counters]) != known.absent:
+        absent = tuple([c is None for c in counters]) if None in counters else _ALL_THERE
+        if rows is None or absent != known.absent:
             return None
         utilization = last if utilization is None else utilization
         tx, rx, link_tx, link_rx = _rates(before, counters, now - device.read_at)
@@ -146,27 +148,29 @@ class Sampling:
         device.utilization, device.counters = utilization, counters
         device.read_at, device.turn = now, device.turn + 1
         xid, xid_at = device.xid or (None, None)
+        # in the order of its fields: by their names it would take three times as long
         return Sample(
-            uuid=device.info.uuid,
-            taken_at=self._now(),
-            utilization_percent=utilization.mean_percent,
-            memory_used_bytes=used,
-            memory_total_bytes=total,
-            power_mw=counters.power_mw,
-            energy_mj=counters.energy_mj,
-            temperature_c=slow["temperature"][0],
-            sm_clock_mhz=slow["clock"][0],
-            utilization_percent_max=utilization.max_percent,
-            throttle_reasons=slow["reasons"][0],
-            pcie_tx_bytes_per_s=tx,
-            pcie_rx_bytes_per_s=rx,
-            nvlink_tx_bytes_per_s=link_tx,
-            nvlink_rx_bytes_per_s=link_rx,
-            ecc_uncorrected_count=counters.ecc_uncorrected_count,
-            last_xid=xid,
-            last_xid_at=xid_at,
-            processes=self._with_use(device, rows, found) if found is not None else (),
-            missing=known.missing,
+            device.info.uuid,
+            self._now(),
+            utilization.mean_percent,
+            used,
+            total,
+            counters.power_mw,
+            counters.energy_mj,
+            slow["temperature"][0],
+            slow["clock"][0],
+            utilization.max_percent,
+            None,  # multiprocessors: a device that tells of them is always looked at closely
+            slow["reasons"][0],
+            tx,
+            rx,
+            link_tx,
+            link_rx,
+            counters.ecc_uncorrected_count,
+            xid,
+            xid_at,
+            self._with_use(device, rows, found) if found is not None else (),
+            known.missing,
         )
 
     def _sample_device(self, device: Device, migs: Sequence[Sample], paused: bool) -> Sample:
