@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis.stateful import RuleBasedStateMachine
 
-from broker.machine import run
+from broker.machine import Machine, Moving, run
 from swangpu.broker import broker as broker_module
 from swangpu.broker import due, exclusion, heard, hostroom, lifecycle, pausing, placement, pools, queue, reclaim
 from swangpu.broker import index as index_module
@@ -84,9 +85,19 @@ MUTATIONS = [
 ]
 
 
+#: what only a machine finds soon that moves sessions about most of the time
+OF_MOVES = (_break_host_memory, _break_coming_back)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutate", MUTATIONS)
 def test_the_machine_finds_a_broken_broker(mutate, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     mutate(monkeypatch)
     with pytest.raises(AssertionError):
-        run(300, shrink=False)
+        search(Moving if mutate in OF_MOVES else Machine)
+
+
+def search(kind: type[RuleBasedStateMachine]) -> None:
+    """Begin anew again and again: one run stays with what it has found interesting."""
+    for _ in range(20):
+        run(20, shrink=False, kind=kind)

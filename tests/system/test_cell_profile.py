@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty
@@ -156,14 +154,10 @@ def test_a_slice_of_which_the_driver_does_not_tell(live: ServerProcess, kernel: 
 
 
 @pytest.mark.slow
-def test_a_python_that_has_nothing_of_ours(live: ServerProcess, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    venv.create(bare, with_pip=True)
-    python = str(bare / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "ipykernel"], check=True)
+def test_a_python_that_has_nothing_of_ours(live: ServerProcess, bare_python: str) -> None:
     spec = live.home / ".local" / "share" / "jupyter" / "kernels" / "profiled"
     spec.mkdir(parents=True)
-    argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    argv = [bare_python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Bare", "language": "python"}))
     kernel = LiveKernel(live, "profiled")
     try:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -78,14 +76,10 @@ def test_gpu_magic(live: ServerProcess, kernel: LiveKernel) -> None:
 
 
 @pytest.mark.slow
-def test_gpu_magic_in_a_python_that_has_nothing_of_ours(live: ServerProcess, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    venv.create(bare, with_pip=True)
-    python = str(bare / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "ipykernel"], check=True)
+def test_gpu_magic_in_a_python_that_has_nothing_of_ours(live: ServerProcess, bare_python: str) -> None:
     spec = live.home / ".local" / "share" / "jupyter" / "kernels" / "bare"
     spec.mkdir(parents=True)
-    argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    argv = [bare_python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Bare", "language": "python"}))
     kernel = LiveKernel(live, "bare")
     try:

@@ -177,23 +177,13 @@ def test_one_that_never_answers_holds_up_nobody(tmp_path: Path) -> None:
         one.check_log()
 
 
-@pytest.mark.parametrize(
-    ("argument", "said"),
-    [
-        ("prometheus_url=ftp://prometheus", "SwanGpu.prometheus_url"),
-        ("prometheus_url=http://me:s3cret@prometheus", "SwanGpu.prometheus_url"),
-        ("prometheus_token_file=/nowhere/at/all", "SwanGpu.prometheus_token_file"),
-        ('prometheus_match={"a b": "c"}', "SwanGpu.prometheus_match"),
-        ('prometheus_match={"cluster": "c"}', "SwanGpu.prometheus_match is set, and SwanGpu.prometheus_url is not"),
-    ],
-)
-def test_a_setting_that_makes_no_sense_is_refused_by_name(tmp_path: Path, argument: str, said: str) -> None:
-    one = ServerProcess(tmp_path, f"--SwanGpu.{argument}")
+def test_a_setting_that_makes_no_sense_is_refused_by_name_and_not_repeated(tmp_path: Path) -> None:
+    one = ServerProcess(tmp_path, "--SwanGpu.prometheus_url=http://me:s3cret@prometheus")
     try:
         one.start()
     except AssertionError:
         pass  # it may end at once
     finally:
         one.stop()
-    assert said in one.log()
+    assert "SwanGpu.prometheus_url" in one.log()
     assert "s3cret" not in one.log()
