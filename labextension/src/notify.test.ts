@@ -68,7 +68,8 @@ describe('A notification', () => {
     ['idle_ends', 'extended', IDLE, [session({ idle_since: NOW + 5 })]],
     ['idle_ends', 'at work again', IDLE, [session({ idle_since: null })]],
     ['idle_ends', 'wanted by nobody any more', IDLE, [session({ idle_since: NOW - 1800 })]],
-    ['idle_wanted', 'paused', IDLE, [session({ state: 'paused', idle_since: null })]]
+    ['idle_ends', 'paused by its owner', IDLE, [session({ state: 'paused', idle_since: NOW - 1800, shares: [] })]],
+    ['idle_wanted', 'paused', IDLE, [session({ state: 'paused', idle_since: NOW - 1800, shares: [] })]]
   ])('of %s goes when its session is %s', (code, _what, before, after) => {
     const { hears, isTold } = tab();
     hears([before], NOW + 1);
@@ -101,6 +102,19 @@ describe('A notification', () => {
     expect(emit).toHaveBeenCalledOnce();
     hears([READY], NOW + 1);
     expect(dismiss).not.toHaveBeenCalled();
+  });
+
+  it('stays while a paused session that has kept its GPU is to go back', () => {
+    const { hears, isTold } = tab();
+    const shares = [{ id: 'GPU-1', device_uuid: 'GPU-1', mig_uuid: null, profile: null }];
+    const kept = { ...IDLE, state: 'paused' as const, shares };
+    hears([kept], NOW + 1);
+    isTold(notice('idle_ends'));
+    hears([kept], NOW + 6);
+    expect(emit).toHaveBeenCalledOnce();
+    expect(dismiss).not.toHaveBeenCalled();
+    hears([{ ...kept, warning: null }], NOW + 7);
+    expect(dismiss).toHaveBeenCalledOnce();
   });
 
   it('is not shown by a tab that was opened when it was over', () => {

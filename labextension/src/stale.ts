@@ -4,8 +4,9 @@ import type { Notice, SessionView } from './_wire';
 const ROUNDED_S = 1;
 
 function idle(session: SessionView, notice: Notice): boolean {
-  // Who extends or runs a cell begins to be idle anew.
-  return session.state === 'active' && session.idle_since !== null && session.idle_since <= notice.at;
+  // Who extends or runs a cell begins to be idle anew. A paused one may have kept its GPU.
+  const holds = session.state === 'active' || (session.state === 'paused' && session.shares.length > 0);
+  return holds && session.idle_since !== null && session.idle_since <= notice.at;
 }
 
 /**

@@ -11,6 +11,7 @@ __all__ = [
     "deadline_of",
     "gives_way_at",
     "is_idle",
+    "is_kept",
     "lingers",
     "may_pause_at",
     "may_release_at",
@@ -56,7 +57,8 @@ def _while_holding(policy: Policy, s: Session, now: float) -> list[float]:
             times.append(s.pause.since + policy.keep_paused_s)
         if s.pause.again_at is not None:
             times.append(s.pause.again_at)
-        return times
+        if not is_kept(s):
+            return times
     if s.idle_ends_at is not None:
         times.append(s.idle_ends_at)
     elif s.idle_since is not None and s.started_at is not None:
@@ -67,6 +69,11 @@ def _while_holding(policy: Policy, s: Session, now: float) -> list[float]:
 def is_idle(s: Session) -> bool:
     """Whether it is known that nobody computes on it: a command, or a cluster, works as long as it runs."""
     return s.idle_since is not None and s.request.kind is SessionKind.KERNEL
+
+
+def is_kept(s: Session) -> bool:
+    """Whether it is paused and has kept what it holds: nobody computes there, and somebody may wait for it."""
+    return s.state is SessionState.PAUSED and s.pause is not None and s.pause.kept and s.pause.phase is PausePhase.SAVED
 
 
 def computes(s: Session) -> bool:

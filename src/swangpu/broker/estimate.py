@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..domain.sessions import PausePhase, Request, Session, SessionState
-from .deadline import may_pause_at, may_release_at
+from .deadline import is_kept, may_pause_at, may_release_at
 from .placement import choose, count_by_device, free_shares
 from .policy import ReclaimMode
 from .queue import ahead_of, candidates, is_on
@@ -140,10 +140,12 @@ def _guess(state: BrokerState, request: Request, ahead: int, now: float, tied: s
 
 def _gives_way_at(state: BrokerState, session: Session, now: float, expecting: bool) -> float | None:
     rule = state.policy.reclaim_of(session.pool or "")
-    if session.state is not SessionState.ACTIVE or rule.mode is not ReclaimMode.ENFORCE:
+    kept = is_kept(session)
+    if not (session.state is SessionState.ACTIVE or kept) or rule.mode is not ReclaimMode.ENFORCE:
         return None
     if not session.busy:
-        pause_at = may_pause_at(state.policy, session)
+        # what could not be put aside when its owner wanted that may not be later either
+        pause_at = may_pause_at(state.policy, session) if not kept else None
         if pause_at is not None or not expecting:
             return pause_at
         if session.idle_ends_at is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..domain.devices import PoolInventory, Share
 from ..domain.sessions import PausePhase, Session, SessionState
-from .deadline import deadline_of, gives_way_at, is_idle
+from .deadline import deadline_of, gives_way_at, is_idle, is_kept
 from .exclusion import conflict
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class Index:
         elif s.id in self.waiting:
             del self.waiting[s.id]
             self.dirty = True
-        if s.state is SessionState.ACTIVE and is_idle(s):
+        if (s.state is SessionState.ACTIVE or is_kept(s)) and is_idle(s):
             if s.id not in self.idle:
                 self.dirty = True
             self.idle[s.id] = gives_way_at(self._state.policy, s)

@@ -63,9 +63,13 @@ def methods_of(state: BrokerState, session: Session) -> tuple[str, ...]:
 
 
 def begin(state: BrokerState, session: Session, why: str, now: float) -> list[Command]:
-    """Have it put aside; its shares stay its own until that is confirmed."""
+    """Have it put aside; its shares stay its own until that is confirmed.
+
+    One that is paused and has kept them stays paused whatever comes of it, if that is what its owner has asked for.
+    """
     room_bytes = hostroom.room_for(state, session)
-    pause = Pause(PausePhase.SAVING, why, now, sent_at=now, room_bytes=room_bytes)
+    pause = session.pause or Pause(PausePhase.SAVING, why, now)
+    pause = replace(pause, phase=PausePhase.SAVING, sent_at=now, room_bytes=room_bytes, kept=False)
     paused = replace(session, state=SessionState.PAUSED, pause=pause, idle_ends_at=None, reason=None)
     state.put_session(settle_advice(paused, now))
     return [PauseWork(session.id, methods_of(state, session), room_bytes)]
@@ -93,10 +97,15 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
         remaps=remaps,
     )
     session = replace(session, busy=False, busy_s=busy_seconds(session, now), busy_from=None)
-    session = replace(session, pauses=session.pauses + 1, pause_again_at=None)
+    # one that had kept its shares is counted already
+    session = replace(session, pauses=session.pauses + (pause.method is None), pause_again_at=None)
     if not event.frees:
         text, params = f"Paused; its GPU is kept for it. {event.text}", (("why", event.code),)
         why = Reason("paused_held", text, params) if event.code else None
+        # for who waits it is idle from now on, and is tried again when there may be room
+        idle_since = session.idle_since if session.idle_since is not None else now
+        again_at = now + state.policy.pause_retry_s
+        session = replace(session, idle_since=idle_since, pause_again_at=again_at)
         session = replace(session, pause=replace(done, phase=PausePhase.SAVED, kept=True), reason=why)
         state.put_session(session)
         return want(state, session, now) if phase is PausePhase.WANTED else []
@@ -147,8 +156,9 @@ def want(state: BrokerState, session: Session, now: float) -> list[Command]:
     wanted_at = pause.wanted_at if pause.wanted_at is not None else now
     pause = replace(pause, again_at=None)
     if session.shares:
+        # somebody computes there again: it goes to nobody else
         pause = replace(pause, phase=PausePhase.RESTORING, wanted_at=wanted_at, sent_at=now)
-        state.put_session(replace(session, pause=pause, reason=None))
+        state.put_session(replace(settle_advice(session, now), pause=pause, reason=None, idle_ends_at=None))
         return [ResumeWork(session.id)]
     state.put_session(replace(session, pause=replace(pause, phase=PausePhase.WANTED, wanted_at=wanted_at)))
     return []

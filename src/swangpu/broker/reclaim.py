@@ -13,7 +13,7 @@ from ..domain.rows import replace
 from ..domain.sessions import EndReason, Reason, Session, SessionState
 from . import hostroom, pausing
 from .commands import Command
-from .deadline import at_longest, gives_way_at
+from .deadline import at_longest, gives_way_at, is_kept
 from .exclusion import conflict
 from .lifecycle import begin_end, cut_off, notify, settle_advice, title_of
 from .policy import Quota, Reclaim, ReclaimMode
@@ -97,7 +97,7 @@ def make_room(state: BrokerState, unserved: Sequence[Session], now: float) -> li
     for session_id in [s.id for s in sorted((state.sessions[i] for i in concerned), key=_idle_for)]:
         why = plan.chosen.get(session_id)
         session = state.sessions[session_id]
-        if session.state is not SessionState.ACTIVE:
+        if session.state is not SessionState.ACTIVE and not is_kept(session):
             continue
         if why is not None:
             out += _give_way(state, session, why, now)
