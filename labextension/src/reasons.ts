@@ -33,9 +33,11 @@ export function reasonTable(trans: TranslationBundle, format: Format): Record<st
           ),
     idle_ends: p =>
       trans.__(
-        '%1 has been idle for %2 min, and somebody waits for it. It goes back soon.',
+        '%1 has been idle for %2 min, and somebody waits for it. It goes back at %3.',
         title(p),
-        text(p.minutes)
+        text(p.minutes),
+        // the same day: the grace is a matter of minutes
+        format.clock(Number(p.ends_at), Number(p.ends_at))
       ),
     idle_wanted: p =>
       trans.__(

@@ -168,6 +168,8 @@ describe('reasons', () => {
     expect(said('lease_ends', { ...soon, cause: 'reservation' })).toBe(
       'T4 (fit.ipynb) goes back at 12:10: it is set aside for GPU school from then on.'
     );
+    const idle = 'T4 (fit.ipynb) has been idle for 30 min, and somebody waits for it. It goes back at 12:05.';
+    expect(said('idle_ends', { title: 'T4', minutes: 30, ends_at: at + 300 })).toBe(idle);
     expect(said('called_back', soon)).toBe(
       'T4 (fit.ipynb) was lent to your group and is wanted back: it goes back at 12:10.'
     );
@@ -180,6 +182,12 @@ describe('reasons', () => {
     const reason = { code: 'no_permission', params: {}, text: 'GPU 1 may not be used by this account.' };
     expect(words.away(pool({ reason, available: true }))).toBe(reason.text);
     expect(words.away(pool({ reason, available: false }))).toBe('This account may not use the NVIDIA driver.');
+  });
+
+  it('says on the card of an idle session too when it goes back', () => {
+    const ends_at = new Date(2026, 4, 4, 12, 5).getTime() / 1000;
+    const said = { code: 'idle_ends', params: { title: 'T4', minutes: 30, ends_at }, text: 'x' };
+    expect(words.reason(said)).toBe('T4 has been idle for 30 min, and somebody waits for it. It goes back at 12:05.');
   });
 
   it('says that less would do', () => {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from broker.desk import Desk
 from swangpu.api.views import Known, pool_view, session_view
 from swangpu.broker import events as ev
@@ -39,6 +41,17 @@ def test_what_a_lease_is_cut_for_is_said_by_its_title() -> None:
     session = desk[desk.get(duration_s=3600.0)]
     seen = session_view(desk.broker.state, session, Known(now=desk.now), for_owner=True)
     assert seen.ends == Ends(at=desk.now + 600.0, cause="reservation", title="GPU school")
+
+
+def test_an_idle_session_that_is_wanted_says_when_it_goes_back() -> None:
+    desk = Desk()
+    idle = replace(desk[desk.get()], idle_since=desk.now - 1800.0, idle_ends_at=desk.now + 300.0)
+    seen = session_view(desk.broker.state, idle, Known(now=desk.now), for_owner=True)
+    assert seen.warning is not None
+    at = time.strftime("%H:%M", time.localtime(desk.now + 300.0))
+    assert seen.warning.text == f"T4 has been idle for 30 min, and somebody waits for it. It goes back at {at}."
+    assert seen.warning.params["ends_at"] == desk.now + 300.0, "the panel says it by the clock of the page"
+    assert seen.ends == Ends(at=desk.now + 300.0, cause="idle", title=None)
 
 
 def test_of_what_goes_back_it_is_not_said_any_more_that_it_will() -> None:

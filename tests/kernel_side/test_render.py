@@ -97,6 +97,20 @@ def test_waiting_has_a_place_and_an_estimate() -> None:
     assert words.waiting(offer(free=0)) == "All taken; how long it takes is not known"
 
 
+@pytest.mark.parametrize(
+    ("cause", "why"),
+    [
+        ("lease", "its lease"),
+        ("idle", "idle, and somebody waits"),
+        ("quota", "lent, and wanted back"),
+        ("linger", "it has no kernel"),
+    ],
+)
+def test_an_end_is_said_with_its_time_and_its_cause(cause: str, why: str) -> None:
+    said = words.state(session(ends={"at": 4600.0, "cause": cause, "title": None}))
+    assert said == f"Ends {words.clock(4600.0)}: {why}"
+
+
 def test_text_and_page_say_the_same() -> None:
     bundle = render.help_page()._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html"}

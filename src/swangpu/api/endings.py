@@ -9,6 +9,7 @@ from ..broker.lifecycle import cause_of_end, title_of
 from ..broker.reservations import first_wanting
 from ..broker.state import BrokerState
 from ..domain.sessions import EndCause, Session, SessionState
+from ..kernel_side import words
 
 __all__ = ["about_to_end", "ends"]
 
@@ -51,8 +52,10 @@ def _idle(state: BrokerState, session: Session, now: float) -> wire.ReasonView |
     if session.idle_ends_at is None or session.idle_since is None or session.state not in HOLDING:
         return None
     title, minutes = title_of(state, session), max(1, round((now - session.idle_since) / 60))
-    text = f"{title} has been idle for {minutes} min, and somebody waits for it. It goes back soon."
-    return wire.ReasonView(code="idle_ends", params={"title": title, "minutes": minutes}, text=text)
+    at = words.clock(session.idle_ends_at, now)
+    text = f"{title} has been idle for {minutes} min, and somebody waits for it. It goes back at {at}."
+    params: dict[str, str | int | float | None] = {"title": title, "minutes": minutes, "ends_at": session.idle_ends_at}
+    return wire.ReasonView(code="idle_ends", params=params, text=text)
 
 
 def _lost(session: Session, now: float) -> wire.ReasonView | None:

@@ -104,6 +104,8 @@ _CAUSES = {
     "server_idle_limit": "the server's idle limit",
     "kernel_idle_limit": "the kernel's idle limit",
     "reservation": "a reservation",
+    "quota": "lent, and wanted back",
+    "idle": "idle, and somebody waits",
     "linger": "it has no kernel",
 }
 
