@@ -90,7 +90,10 @@ export function reasonTable(trans: TranslationBundle, format: Format): Record<st
       trans.__('A cell is running. It would be stopped, and all variables lost. Wait for it to keep them.'),
     no_kernel: () => trans.__('Its kernel was shut down, so the GPU went back.'),
     pool_away: p => trans.__('%1 does not answer now; you keep your place.', text(p.pool)),
-    unclaimed: () => trans.__('It was not started in time and went to the next in the queue.'),
+    unclaimed: p =>
+      p.wanted
+        ? trans.__('It was not started in time and went to the next in the queue.')
+        : trans.__('It was not started in time and went back.'),
     device_away: () => trans.__('Its GPU does not answer. If it does not come back soon, the session ends.'),
     device_lost: () => trans.__('Its GPU stopped answering and did not come back.'),
     device_back: p => trans.__('%1 answers again.', title(p)),

@@ -178,6 +178,12 @@ describe('reasons', () => {
     );
   });
 
+  it('says that what was not started in time went to somebody only where somebody waited', () => {
+    const said = (wanted: number): string => words.reason({ code: 'unclaimed', params: { wanted }, text: 'x' });
+    expect(said(1)).toBe('It was not started in time and went to the next in the queue.');
+    expect(said(0)).toBe('It was not started in time and went back.');
+  });
+
   it('translates what is wrong with a whole pool, and leaves to the server what names devices', () => {
     const reason = { code: 'no_permission', params: {}, text: 'GPU 1 may not be used by this account.' };
     expect(words.away(pool({ reason, available: true }))).toBe(reason.text);

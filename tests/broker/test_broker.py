@@ -103,6 +103,15 @@ def test_unclaimed_shares_go_to_the_next() -> None:
     assert desk[carol].state is SessionState.READY
     assert [n.code for n in desk.notices if n.user == "bob"] == ["ready", "unclaimed"]
     assert "unclaimed" in desk.demand
+    assert desk.notices[-2].text == "T4: It was not started in time and went to the next in the queue."
+
+
+def test_unclaimed_shares_for_which_nobody_waits_go_to_nobody() -> None:
+    desk = Desk()
+    session = desk.get(on_ready="notify", claim=False)
+    desk.pass_time(601)
+    assert desk[session].end_reason is EndReason.UNCLAIMED
+    assert [n.text for n in desk.notices] == ["T4: It was not started in time and went back."]
 
 
 def test_a_lease_warns_twice_and_ends() -> None:

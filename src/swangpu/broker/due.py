@@ -92,10 +92,12 @@ def _ready_due(state: BrokerState, s: Session, now: float) -> list[Command]:
         return []
     if s.claim_by is None or s.claim_by > now:
         return []
-    text = "It was not started in time and went to the next in the queue."
-    ended = replace(s, end_reason=EndReason.UNCLAIMED, reason=Reason("unclaimed", text))
+    wanted = somebody_waits_for(state, s)
+    text = f"It was not started in time and went {'to the next in the queue' if wanted else 'back'}."
+    ended = replace(s, end_reason=EndReason.UNCLAIMED, reason=Reason("unclaimed", text, (("wanted", int(wanted)),)))
     title = title_of(state, s)
-    return [*finish(state, ended, now), notify(s, "unclaimed", "warning", f"{title}: {text}", title=title)]
+    told = notify(s, "unclaimed", "warning", f"{title}: {text}", title=title, wanted=int(wanted))
+    return [*finish(state, ended, now), told]
 
 
 def _ending_due(state: BrokerState, s: Session, now: float) -> list[Command]:
