@@ -185,7 +185,7 @@ export class Words {
       case 'kernel_idle_limit':
         return this.trans.__('idle limit of the kernel');
       case 'reservation':
-        return title ? this.trans.__('set aside for %1', title) : this.trans.__('reserved for others');
+        return title ? this.trans.__('set aside for %1', title) : this.trans.__('set aside for others');
       case 'quota':
         return this.trans.__('lent, and wanted back');
       case 'idle':

@@ -91,24 +91,38 @@ def test_utilization_that_is_not_known_is_never_zero() -> None:
 
 def test_waiting_has_a_place_and_an_estimate() -> None:
     waiting = session(state="queued", queue_position=2, estimate={"p50_s": 840, "p90_s": 3000, "basis": "x"})
-    assert words.state(waiting) == "2nd in queue, about 14 min"
+    assert words.state(waiting) == "2nd in the queue, about 14 min"
     estimate = offer(free=0, estimate={"p50_s": 840.0, "p90_s": 3000.0, "basis": "x"})
     assert words.waiting(estimate) == "Usually 14 min, 9 of 10 under 50 min"
-    assert words.waiting(offer(free=0)) == "All taken; how long it takes is not known"
+    assert words.waiting(offer(free=0)) == "All in use; the waiting time is not known"
 
 
 @pytest.mark.parametrize(
     ("cause", "why"),
     [
-        ("lease", "its lease"),
+        ("lease", "end of lease"),
         ("idle", "idle, and somebody waits"),
         ("quota", "lent, and wanted back"),
-        ("linger", "it has no kernel"),
+        ("claim_window", "not started in time"),
+        ("linger", "its kernel is gone"),
     ],
 )
 def test_an_end_is_said_with_its_time_and_its_cause(cause: str, why: str) -> None:
     said = words.state(session(ends={"at": 4600.0, "cause": cause, "title": None}))
     assert said == f"Ends {words.clock(4600.0)}: {why}"
+
+
+@pytest.mark.parametrize(
+    ("how", "why", "said"),
+    [
+        ("unclaimed", {"code": "unclaimed", "text": "It was not started in time."}, "It was not started in time"),
+        ("expired", {"code": "lease_ended", "text": "Its lease has ended."}, "Its lease has ended"),
+        ("expired", {"code": "reserved", "text": "It is set aside."}, "Its lease has ended: It is set aside."),
+        ("released", None, "Given back"),
+    ],
+)
+def test_how_a_session_ended_is_said_once(how: str, why: object, said: str) -> None:
+    assert words.state(session(state="ended", end_reason=how, reason=why)) == said
 
 
 def test_text_and_page_say_the_same() -> None:

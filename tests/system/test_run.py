@@ -129,7 +129,7 @@ def test_run_waits_in_the_queue_and_shows_it(live: ServerProcess) -> None:
         env=live.environment(),
     )
     assert running.stderr is not None
-    assert "1st in queue" in running.stderr.readline()
+    assert "1st in the queue" in running.stderr.readline()
     for session_id in taken:
         live.call("DELETE", f"/sessions/{session_id}")
     out, _ = running.communicate(timeout=60)

@@ -232,7 +232,7 @@ _PAUSE_WORDS = {
 
 STATE_WORDS = {
     SessionState.QUEUED: "It waits.",
-    SessionState.READY: "Its turn has come; it waits to be claimed.",
+    SessionState.READY: "Its turn has come; it is held until you start it.",
     SessionState.ACTIVE: "It holds its shares.",
     SessionState.PAUSED: "It is paused; variables are kept.",
     SessionState.ENDING: "It is being given back.",

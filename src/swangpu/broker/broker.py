@@ -217,7 +217,7 @@ class Broker:
         if session.claimed_at is not None and session.state in (SessionState.READY, *HOLDING):
             return []
         if session.state is not SessionState.READY:
-            raise self._not_now(session, "claimed")
+            raise self._not_now(session, "started", code="cannot_be_claimed")
         return claim(self.state, session, now)
 
     def _extended(self, event: ev.Extended, now: float) -> list[Command]:
@@ -315,7 +315,7 @@ class Broker:
 
     # -- small things -----------------------------------------------------------------------------
 
-    def _not_now(self, session: Session, verb: str) -> Conflict:
+    def _not_now(self, session: Session, verb: str, code: str | None = None) -> Conflict:
         text = f"This session is {session.state.value}, so it can't be {verb}."
         hint = waiting_reason(self.state, session).text if session.state is SessionState.QUEUED else ""
-        return Conflict(text, hint=hint, code=f"cannot_be_{verb}", state=session.state.value)
+        return Conflict(text, hint=hint, code=code or f"cannot_be_{verb}", state=session.state.value)

@@ -63,7 +63,7 @@ def waiting(offer: Json) -> str:
         return "Free now"
     estimate = offer.get("estimate")
     if not estimate:
-        return "All taken; how long it takes is not known"
+        return "All in use; the waiting time is not known"
     said = _usually(estimate)
     return f"{said[0].upper()}{said[1:]}"
 
@@ -98,20 +98,21 @@ def title(thing: Json) -> str:
     return f"{name} (simulated)" if thing.get("simulated") else name
 
 
+#: as the panel says it
 _CAUSES = {
-    "lease": "its lease",
-    "claim_window": "not claimed",
-    "server_idle_limit": "the server's idle limit",
-    "kernel_idle_limit": "the kernel's idle limit",
-    "reservation": "a reservation",
+    "lease": "end of lease",
+    "claim_window": "not started in time",
+    "server_idle_limit": "idle limit of the server",
+    "kernel_idle_limit": "idle limit of the kernel",
+    "reservation": "set aside for others",
     "quota": "lent, and wanted back",
     "idle": "idle, and somebody waits",
-    "linger": "it has no kernel",
+    "linger": "its kernel is gone",
 }
 
 
 def ending(session: Json) -> str:
-    """When a session ends and why: ``Ends 18:10: its lease``."""
+    """When a session ends and why: ``Ends 18:10: end of lease``."""
     ends = session.get("ends")
     if not ends:
         return ""
@@ -123,17 +124,19 @@ _ENDS = {
     "released": "Given back",
     "expired": "Its lease has ended",
     "reclaimed": "It went to somebody who waits",
-    "unclaimed": "It was not claimed in time",
+    "unclaimed": "It was not started in time",
     "failed": "It could not be started",
     "refused": "It was refused",
     "lost": "It was lost",
 }
+#: codes of reasons that say no more than how it ended
+_SAID_ALREADY = ("lease_ended", "unclaimed")
 
 
 def state(session: Json) -> str:
     """Where a session is, in one line."""
-    what = session.get("state")
-    reason = (session.get("reason") or {}).get("text")
+    what, why = session.get("state"), session.get("reason") or {}
+    reason = why.get("text")
     if what == "queued":
         return _queued(session, reason)
     if what == "ready":
@@ -148,12 +151,12 @@ def state(session: Json) -> str:
         until = session.get("undo_until")
         return f"Going back; `%gpu undo` within {duration(until - time.time())}" if until else "Going back"
     said = _ENDS.get(str(session.get("end_reason")), "Ended")
-    return f"{said}: {reason}" if reason else said
+    return f"{said}: {reason}" if reason and why.get("code") not in _SAID_ALREADY else said
 
 
 def _queued(session: Json, reason: str | None) -> str:
     position, estimate = session.get("queue_position"), session.get("estimate")
-    parts = [f"{ordinal(position)} in queue" if position else "In the queue"]
+    parts = [f"{ordinal(position)} in the queue" if position else "In the queue"]
     if estimate:
         parts.append(f"about {duration(estimate['p50_s'])}")
     said = ", ".join(parts)
