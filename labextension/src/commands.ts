@@ -18,10 +18,6 @@ export interface CommandOptions {
   words: Words;
 }
 
-function nextFrame(): Promise<unknown> {
-  return new Promise(resolve => requestAnimationFrame(resolve));
-}
-
 /** The panel's verbs, for the command palette and for keys. */
 export function addCommands({ app, palette, panel, model, actions, words }: CommandOptions): void {
   const { commands } = app;
@@ -30,12 +26,9 @@ export function addCommands({ app, palette, panel, model, actions, words }: Comm
     const session = model.sessionOf(model.state.notebook);
     return session?.actions.includes(verb) ? session : null;
   };
-  const show = async (): Promise<void> => {
+  const show = (): void => {
     app.shell.activateById(panel.id);
-    // The command palette gives the focus back to where it was when it closes, which it does after this.
-    await nextFrame();
-    await nextFrame();
-    panel.focusFirst();
+    panel.takeFocus();
   };
 
   commands.addCommand(CommandIDs.open, { label: trans.__('Show GPU Panel'), icon: gpuIcon, execute: show });

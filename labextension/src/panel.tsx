@@ -6,11 +6,13 @@ import { type Tools, ToolsContext } from './components/context';
 import { PanelBody } from './components/panel';
 import { gpuIcon } from './icon';
 import { keepFocus } from './keepfocus';
+import { takeFocus } from './takefocus';
 import { PANEL_ID } from './tokens';
 
 /** The panel in the left side bar. */
 export class GpuPanel extends ReactWidget {
   private letFocusGo = (): void => undefined;
+  private endTaking = (): void => undefined;
 
   constructor(
     private readonly tools: Tools,
@@ -27,9 +29,12 @@ export class GpuPanel extends ReactWidget {
     this.node.setAttribute('aria-label', trans.__('GPUs'));
   }
 
-  /** Put the keyboard where the next thing to do is. */
-  focusFirst(): void {
-    this.node.querySelector<HTMLElement>('.jp-Gpu-action, select, button')?.focus();
+  /** Put the keyboard where the next thing to do is, and keep it there while the command palette closes. */
+  takeFocus(): void {
+    this.endTaking();
+    this.endTaking = takeFocus(this.node, () =>
+      this.node.querySelector<HTMLElement>('.jp-Gpu-action, select, button')
+    );
   }
 
   protected override onAfterShow(msg: Message): void {
@@ -51,6 +56,7 @@ export class GpuPanel extends ReactWidget {
   protected override onBeforeDetach(msg: Message): void {
     super.onBeforeDetach(msg);
     this.letFocusGo();
+    this.endTaking();
     this.onSight(false);
   }
 

@@ -1,6 +1,6 @@
 import { expect, test } from '@jupyterlab/galata';
 
-import { COMPUTE, newNotebook, PanelOnPage, Rest, SLICE_TITLE, start } from './panel';
+import { COMPUTE, newNotebook, output, PanelOnPage, Rest, SLICE_TITLE, start } from './panel';
 
 test('without a notebook the panel says what to do next', async ({ page }) => {
   const panel = new PanelOnPage(page);
@@ -66,6 +66,36 @@ test('it can be used with the keyboard alone', async ({ page, request, tmpPath }
   await page.keyboard.press('Enter');
   await expect(panel.root.getByRole('button', { name: /^Undo/ })).toBeFocused();
   await new Rest(request).releaseAll();
+});
+
+test('the command palette brings the keyboard to the panel, whatever the notebook does', async ({ page, tmpPath }) => {
+  const panel = new PanelOnPage(page);
+  await newNotebook(page, tmpPath, 'alive.ipynb');
+  // Its output grows and shrinks all the time, and the notebook wants the keyboard for its cell.
+  await start(
+    page,
+    'import time\nfrom IPython.display import clear_output\nfor n in range(3000):\n    clear_output(wait=True)\n' +
+      '    print("\\n" * (20 * (n % 5)), n)\n    time.sleep(0.02)'
+  );
+  await expect.poll(() => output(page)).toMatch(/\d/);
+  const first = panel.root.locator('.jp-Gpu-action, select, button').first();
+  const showPanel = async (): Promise<void> => {
+    await page.keyboard.press('ControlOrMeta+Shift+c');
+    await page.keyboard.type('show gpu panel');
+    await expect(page.locator('#modal-command-palette').getByText('Show GPU Panel')).toBeVisible();
+    await page.keyboard.press('Enter');
+    await expect(first).toBeFocused();
+    await page.keyboard.press('Tab');
+    await expect(panel.root.locator(':focus')).toHaveCount(1);
+    await expect(first).not.toBeFocused();
+  };
+  await page.notebook.selectCells(0);
+  await showPanel();
+
+  await test.step('also when it is in sight already, and a cell is being edited', async () => {
+    await page.notebook.enterCellEditingMode(0);
+    await showPanel();
+  });
 });
 
 test('seven tabs share one stream', async ({ page, context }) => {
