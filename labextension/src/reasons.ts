@@ -109,6 +109,11 @@ export function reasonTable(trans: TranslationBundle, format: Format): Record<st
         format.memory(Number(p.used_bytes)),
         format.memory(Number(p.limit_bytes))
       ),
+    not_followed: p =>
+      trans.__(
+        '%1 is another GPU than before, and its kernel did not answer when it was told so. Restart the kernel before it starts other processes: they would look for the GPU of before.',
+        title(p)
+      ),
     variables_left: p =>
       text(p.names)
         ? trans.__('%1: these variables did not come along: %2.', title(p), text(p.names))

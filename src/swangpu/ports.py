@@ -24,6 +24,7 @@ __all__ = [
     "KernelInfo",
     "Ledger",
     "Remark",
+    "Resumption",
     "Saying",
     "StartSpec",
     "Suspension",
@@ -170,6 +171,23 @@ class Suspension:
 
 
 @dataclass(frozen=True)
+class Resumption:
+    """A kernel is on its shares again, and its gate is open.
+
+    Attributes
+    ----------
+    busy : bool
+        A cell had waited there, and runs now.
+    code, text : str
+        What its person should know all the same; empty where all is as it was.
+    """
+
+    busy: bool = False
+    code: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Remark:
     """Something that is true of a session now, and that its person should know.
 
@@ -266,8 +284,8 @@ class KernelHost(Protocol):
         """
         ...
 
-    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
-        """Bring back what was put aside, open the gate; whether a cell had waited there. Idempotent.
+    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> Resumption:
+        """Bring back what was put aside, and open the gate. Idempotent.
 
         ``env`` is that of the shares which it comes back to.
 

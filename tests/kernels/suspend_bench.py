@@ -21,7 +21,7 @@ from swangpu.kernels.checkpoint_record import Passed
 from swangpu.kernels.checkpoint_room import Room
 from swangpu.kernels.methods import Subject
 from swangpu.kernels.suspend import Suspender
-from swangpu.ports import Suspension
+from swangpu.ports import Resumption, Suspension
 
 ON_IT = {"CUDA_VISIBLE_DEVICES": GPU.format(0)}
 
@@ -77,6 +77,9 @@ class Bench:
         return asyncio.run(self.suspender.suspend(subject(kernel, device), ways, budget_bytes))
 
     def resume(self, kernel: Attached, device: int = 0) -> bool:
+        return self.brought_back(kernel, device).busy
+
+    def brought_back(self, kernel: Attached, device: int = 0) -> Resumption:
         return asyncio.run(self.suspender.resume(subject(kernel, device)))
 
 

@@ -47,6 +47,21 @@ def test_it_goes_on_with_another_device_and_says_where_it_is(fit: Attached, benc
     assert fit.run(WHERE) == f"{GPU.format(0)}\n"
 
 
+@pytest.mark.parametrize("answer", ["c.follow = lambda env: {'ok': False}", "del c.follow"])
+def test_one_that_does_not_hear_where_it_is_goes_on_and_its_person_is_told(
+    fit: Attached, bench: Bench, answer: str
+) -> None:
+    fit.run(f"import swangpu_kernel.cuda as c; {answer}")
+    assert bench.suspend(fit) == ANY_OF_THEM
+    done = bench.brought_back(fit, device=1)
+    assert done.code == "not_followed"
+    assert "look for the GPU of before" in done.text
+    assert "Restart the kernel" in done.text
+    assert not fit.ask("status")["closed"]
+    assert fit.run("print(count)") == "41\n"
+    assert bench.brought_back(fit, device=1).code == "", "it is said once"
+
+
 def test_on_its_own_device_nothing_is_mapped(fit: Attached, bench: Bench) -> None:
     assert bench.suspend(fit) == ANY_OF_THEM
     bench.resume(fit)

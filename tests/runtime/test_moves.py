@@ -113,6 +113,21 @@ def test_shares_on_which_one_kernel_is_back_are_not_given_away_since_another_is_
     run(test)
 
 
+def test_who_has_a_kernel_back_with_which_something_is_amiss_is_told() -> None:
+    async def test(site: Site) -> None:
+        session = await on_gpu(site, "fit", "gan")
+        await paused(site, session)
+        site.kernels.amiss = ("not_followed", "Restart the kernel.")
+        await site.runtime.handle(ev.Resumed(session.id))
+        await settled(site)
+        assert site.runtime.session(session.id).state is SessionState.ACTIVE
+        (told,) = [stored.notify for stored in site.runtime.notices("alice")]
+        assert (told.code, told.level, told.text) == ("not_followed", "warning", "T4: Restart the kernel.")
+        assert told.session_id == session.id
+
+    run(test)
+
+
 def test_a_kernel_that_is_found_as_its_session_comes_back_is_not_shut_behind_its_gate() -> None:
     async def test(site: Site) -> None:
         await on_gpu(site, "gan")

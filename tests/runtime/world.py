@@ -11,7 +11,7 @@ from swangpu.domain.devices import PoolInventory, Share
 from swangpu.domain.records import DemandRecord, JournalEntry, UsageRecord
 from swangpu.domain.sessions import Carry, ComesBack
 from swangpu.errors import Conflict, LedgerUnavailable, NotFound, PoolUnavailable
-from swangpu.ports import BackendStatus, KernelInfo, Saying, StartSpec, Suspension
+from swangpu.ports import BackendStatus, KernelInfo, Resumption, Saying, StartSpec, Suspension
 from swangpu.runtime import Runtime
 
 
@@ -132,6 +132,8 @@ class DictKernels:
         self.comes_back = ComesBack.DEVICE
         #: what suspending and resuming raise instead
         self.fails: Conflict | None = None
+        #: code and text of what is amiss though it is back
+        self.amiss = ("", "")
         self.said: list[tuple[str, Saying]] = []
         #: process ids of those that have an agent
         self.agents: dict[str, int] = {}
@@ -174,12 +176,12 @@ class DictKernels:
         method, size = (methods[0], self.saves_bytes) if methods else ("gate", 0)
         return Suspension(method, size, self.comes_back)
 
-    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
+    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> Resumption:
         if self.fails is not None and kernel_id in self.gated:
             raise self.fails
         self.rows[kernel_id] = (self.rows[kernel_id][0], dict(env))
         self.gated.discard(kernel_id)
-        return kernel_id in self.held
+        return Resumption(kernel_id in self.held, *self.amiss)
 
     async def refresh(self) -> None:
         pass

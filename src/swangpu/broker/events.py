@@ -155,9 +155,14 @@ class PauseFailed(SessionEvent):
 
 @dataclass(frozen=True)
 class ResumeDone(SessionEvent):
-    """It is on its shares again, its gates are open; ``busy``: a cell that had waited runs now."""
+    """It is on its shares again, its gates are open; ``busy``: a cell that had waited runs now.
+
+    ``code``, ``text``: what its person should know all the same.
+    """
 
     busy: bool = False
+    code: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,10 @@ def resumed(state: BrokerState, session: Session, event: ev.ResumeDone, now: flo
     else:
         active = replace(active, busy=False, busy_from=None, idle_since=now)
     state.put_session(active)
-    return []
+    if not event.code:
+        return []
+    title = title_of(state, session)
+    return [notify(session, event.code, "warning", f"{title}: {event.text}", title=title)]
 
 
 def resumed_not(state: BrokerState, session: Session, event: ev.ResumeFailed, now: float) -> list[Command]:

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..domain.sessions import ComesBack
+from ..domain.sessions import ComesBack, Reason
 from ..errors import Conflict
 from .checkpoint import Checkpointer, Held, Outcome
 from .methods import IMPORT, Aside, Remember, Saved, Subject, tree_of
@@ -29,6 +29,12 @@ _LOST = (
 _FOLLOW = f"{IMPORT}('swangpu_kernel.cuda').follow(%r)"
 #: how long a kernel may take to say that it has heard where it is, in seconds
 FOLLOW_TIMEOUT_S = 10.0
+NOT_FOLLOWED = Reason(
+    "not_followed",
+    "It goes on with another GPU, and its kernel did not answer when it was told which: what it starts from now on "
+    "would look for the GPU of before, which may be somebody else's. Restart the kernel before it starts other "
+    "processes.",
+)
 
 #: what became of it, what is kept of it in host memory, and whether that may come back on another device
 _Done = tuple[Outcome, tuple[Held, ...], bool]
@@ -97,7 +103,7 @@ class Checkpoint:
             return Aside(True)
         return Aside(False, code=done.code, text=_said(done), doubtful=done.kind == "undone")
 
-    async def back(self, subject: Subject, saved: Saved) -> None:
+    async def back(self, subject: Subject, saved: Saved) -> Reason | None:
         held = tuple(_held(saved))
         # which it was may not have been remembered: then all are looked at
         pids = [one.pid for one in held] or await asyncio.to_thread(tree_of, subject.pid)
@@ -111,6 +117,8 @@ class Checkpoint:
             told = await ask_kernel(subject.kernel, _FOLLOW % dict(subject.env), FOLLOW_TIMEOUT_S)
             if not isinstance(told, dict) or not told.get("ok"):
                 log.warning("A kernel is on another GPU, and its environment still names the one before: %s", told)
+                return NOT_FOLLOWED
+        return None
 
     async def _may_move(self, subject: Subject, pids: Sequence[int], kept: Sequence[Held]) -> bool:
         """Whether another device of that model would do: only where all who name the device can be told of it."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..domain.sessions import Carry
 from ..errors import Conflict, NotFound
-from ..ports import KernelInfo, Saying, Suspension
+from ..ports import KernelInfo, Resumption, Saying, Suspension
 from ..tasks import end
 from . import registry, variables
 from .bindings import BINDINGS, Adoption, Binding
@@ -139,17 +139,17 @@ class JupyterKernelHost:
             self._gated.add(kernel_id)
             return found
 
-    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
+    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> Resumption:
         async with self._lock(kernel_id):
             self._rebind(kernel_id, env)
             subject = self._subject(kernel_id)
             if subject is None:
-                return False
-            busy = await self.suspender.resume(subject)
+                return Resumption()
+            done = await self.suspender.resume(subject)
             self._gated.discard(kernel_id)
             # it is told with the answer: only what changes from here on is news
-            self._busy[kernel_id] = busy
-            return busy
+            self._busy[kernel_id] = done.busy
+            return done
 
     async def adopt(self) -> int:
         """Take over the kernels that outlived an earlier server; how many there were.

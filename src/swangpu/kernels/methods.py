@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..domain.sessions import ComesBack
+from ..domain.sessions import ComesBack, Reason
 from ..errors import Conflict
 from .variables import ask_kernel, is_python
 
@@ -108,8 +108,8 @@ class Method(Protocol):
         """
         ...
 
-    async def back(self, subject: Subject, saved: Saved) -> None:
-        """Bring it back. Safe where nothing was put aside.
+    async def back(self, subject: Subject, saved: Saved) -> Reason | None:
+        """Bring it back; the answer is what its person should know all the same. Safe where nothing was put aside.
 
         Raises
         ------

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..domain.sessions import Reason
 from ..errors import Conflict
-from ..ports import Suspension
+from ..ports import Resumption, Suspension
 from .checkpoint_method import Checkpoint
 from .door import ask
 from .gate import WAITING
@@ -104,8 +105,8 @@ class Suspender:
         await remember(saved)
         return await method.out(subject, saved, remember, begun=bool(begun), budget_bytes=budget_bytes)
 
-    async def resume(self, subject: Subject) -> bool:
-        """Move back what was moved, and open the gate; whether a cell had waited.
+    async def resume(self, subject: Subject) -> Resumption:
+        """Move back what was moved, and open the gate.
 
         Raises
         ------
@@ -115,7 +116,8 @@ class Suspender:
         socket = subject.socket
         state = await asyncio.to_thread(ask, socket, {"do": "status"})
         if not state.get("closed"):
-            return bool(state.get("running"))
+            return Resumption(bool(state.get("running")))
+        amiss = Reason("", "")
         if name := state.get("aside"):
             method = self._methods.get(name)
             if method is None:
@@ -124,9 +126,9 @@ class Suspender:
                     hint="Restart it with the version and settings that it had.",
                     code="not_restored",
                 )
-            await method.back(subject, _saved(state))
+            amiss = await method.back(subject, _saved(state)) or amiss
         state = await asyncio.to_thread(ask, socket, {"do": "open"})
-        return bool(state.get("running"))
+        return Resumption(bool(state.get("running")), amiss.code, amiss.text)
 
     async def close(self) -> None:
         """Wait for what must not be left half-done."""

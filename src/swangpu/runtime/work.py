@@ -17,7 +17,7 @@ from ..broker import commands as cmd
 from ..broker import events as ev
 from ..domain.sessions import Carry, ComesBack, PausePhase, Session, SessionState
 from ..errors import Conflict, LedgerUnavailable, NotFound, SwanGpuError
-from ..ports import Backend, KernelHost, KernelInfo, StartSpec, Suspension
+from ..ports import Backend, KernelHost, KernelInfo, Resumption, StartSpec, Suspension
 from ..tasks import end, within
 
 if TYPE_CHECKING:
@@ -350,13 +350,12 @@ class Work:
         pause = session.pause
         if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.RESTORING:
             return
-        busy, back = False, 0
+        done: list[Resumption] = []
         try:
             async with self._lock(session.id):
                 for kernel_id in self._kernels_of(session):
                     if self.kernels is not None:
-                        busy = await self.kernels.resume(kernel_id, self.environment(session)) or busy
-                        back += 1
+                        done.append(await self.kernels.resume(kernel_id, self.environment(session)))
         except SwanGpuError as error:
             how = {name: bool(error.params.get(name)) for name in ("lost", "own_device")}
             failed = ev.ResumeFailed(session.id, error.code, error.detail, **how)
@@ -364,9 +363,10 @@ class Work:
             log.exception("Session %s could not be brought back", session.id)
             failed = ev.ResumeFailed(session.id, "resume_failed", "It could not be brought back.")
         else:
-            await self.report(ev.ResumeDone(session.id, busy))
+            amiss = next((one for one in done if one.code), Resumption())
+            await self.report(ev.ResumeDone(session.id, any(one.busy for one in done), amiss.code, amiss.text))
             return
-        if back and not failed.lost:
+        if done and not failed.lost:
             # One that is back computes on the shares: they stay its own, and the rest is commanded again.
             log.warning("Only a part of session %s is back: %s", session.id, failed.text)
             return

@@ -19,7 +19,7 @@ import msgspec
 
 from ..domain.sessions import Carry
 from ..errors import NotFound, SwanGpuError, Unavailable
-from ..ports import KernelHost, KernelInfo, Saying, Suspension
+from ..ports import KernelHost, KernelInfo, Resumption, Saying, Suspension
 from ..tasks import end
 from .internal import KernelCall, Report
 from .letters import Outbox
@@ -156,12 +156,13 @@ class PeerKernelHost:
         found = await self._near.act(known.neighbour, kernel_id, "suspend", call, ACTION_TIMEOUT_S)
         return msgspec.convert(found, Suspension)
 
-    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> bool:
+    async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> Resumption:
         known = await self._holder(kernel_id)
         if known is None:
             return await self.local.resume(kernel_id, env)
         call = KernelCall(env=dict(env))
-        return bool(await self._near.act(known.neighbour, kernel_id, "resume", call, ACTION_TIMEOUT_S))
+        found = await self._near.act(known.neighbour, kernel_id, "resume", call, ACTION_TIMEOUT_S)
+        return msgspec.convert(found, Resumption)
 
     async def preview(self, kernel_id: str) -> Mapping[str, object]:
         known = await self._holder(kernel_id)
