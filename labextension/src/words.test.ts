@@ -107,6 +107,12 @@ describe('sessions', () => {
     expect(words.state(session({ reason: { code: 'no_room', params: {}, text } }), 1000)).toBe(text);
   });
 
+  it('says what a paused session has left on its GPU', () => {
+    const text = 'Paused, variables kept. 30 GB of it stay on the GPU: jax.';
+    const reason = { code: 'paused_partly', params: {}, text };
+    expect(words.state(session({ state: 'paused', reason }), 1000)).toBe(text);
+  });
+
   it('says once why a session has ended, and not that its lease was over when it was cut short', () => {
     const ended = (end_reason: 'expired' | 'unclaimed', code: string, params = {}): string[] => {
       const one = session({ state: 'ended', end_reason, reason: { code, params, text: 'x' } });

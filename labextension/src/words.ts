@@ -265,6 +265,9 @@ export class Words {
       case 'paused_held':
         // why it is kept is in the server's words
         return session.reason.params.why ? session.reason.text : this.trans.__('Paused; its GPU is kept for it.');
+      case 'paused_partly':
+        // what stays on the GPU, and why, is in the server's words
+        return session.reason.text;
       default:
         return session.queue_position === null
           ? this.trans.__('Paused, variables kept. The next cell gets a GPU back.')

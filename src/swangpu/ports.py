@@ -155,7 +155,7 @@ class Suspension:
     comes_back : ComesBack
         Where it can go on.
     code, text : str
-        Why it was not put aside, where a way to do it was tried.
+        Why it was not put aside, where a way to do it was tried; or what of it is on the device still.
     """
 
     method: str

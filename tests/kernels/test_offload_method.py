@@ -48,3 +48,20 @@ def test_one_that_has_no_room_among_paused_sessions_says_so_with_the_numbers(mon
     said = "It needs 12 GB of host memory, and 4 GB are left for paused sessions."
     done = out(monkeypatch, {"ok": False, "moved_bytes": 0, "error": said, "code": "no_room"}, budget_bytes=4 * 10**9)
     assert (done.moved, done.code, done.text, done.doubtful) == (False, "no_room", said, False)
+
+
+@pytest.mark.parametrize(
+    ("stays", "text"),
+    [
+        (
+            [{"what": "jax: all arrays", "bytes": 9, "why": "it keeps them"}, {"what": "torch: x"}],
+            "jax: all arrays (it keeps them)",
+        ),
+        ([], ""),
+        (None, ""),
+        (["of an older version"], ""),
+    ],
+)
+def test_what_stays_on_the_device_is_named(monkeypatch: pytest.MonkeyPatch, stays: object, text: str) -> None:
+    done = out(monkeypatch, {"ok": True, "moved_bytes": 5, "stays_bytes": 9, "stays": stays})
+    assert (done.moved, done.stays_bytes, done.text) == (True, 9, text)

@@ -128,6 +128,21 @@ def test_who_has_a_kernel_back_with_which_something_is_amiss_is_told() -> None:
     run(test)
 
 
+def test_a_session_whose_gpu_is_given_away_says_what_of_it_is_there_still() -> None:
+    async def test(site: Site) -> None:
+        session = await on_gpu(site, "fit", "gan")
+        site.kernels.stays = ("paused_partly", "5 GB of it stay on the GPU: tensorflow.")
+        session = await paused(site, session)
+        assert session.shares == ()
+        assert session.reason is not None
+        assert session.reason.text == "Paused, variables kept. 5 GB of it stay on the GPU: tensorflow."
+        await site.runtime.handle(ev.Resumed(session.id))
+        await settled(site)
+        assert site.runtime.session(session.id).reason is None
+
+    run(test)
+
+
 def test_a_kernel_that_is_found_as_its_session_comes_back_is_not_shut_behind_its_gate() -> None:
     async def test(site: Site) -> None:
         await on_gpu(site, "gan")

@@ -134,6 +134,8 @@ class DictKernels:
         self.fails: Conflict | None = None
         #: code and text of what is amiss though it is back
         self.amiss = ("", "")
+        #: and of what stays on a device that is given away
+        self.stays = ("", "")
         self.said: list[tuple[str, Saying]] = []
         #: process ids of those that have an agent
         self.agents: dict[str, int] = {}
@@ -174,7 +176,7 @@ class DictKernels:
         if budget_bytes is not None and methods and self.saves_bytes > budget_bytes:
             return Suspension("gate", code="no_room", text=f"It needs {self.saves_bytes} B.")
         method, size = (methods[0], self.saves_bytes) if methods else ("gate", 0)
-        return Suspension(method, size, self.comes_back)
+        return Suspension(method, size, self.comes_back, *self.stays)
 
     async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> Resumption:
         if self.fails is not None and kernel_id in self.gated:

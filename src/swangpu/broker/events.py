@@ -129,7 +129,7 @@ class PauseSaved(SessionEvent):
     comes_back : ComesBack
         Where it can go on.
     code, text : str
-        Why its shares can't be given away, where it was tried to put aside what is on them.
+        Why its shares can't be given away, where it was tried to put aside what is on them; or what is there still.
     """
 
     method: str

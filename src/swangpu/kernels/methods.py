@@ -52,7 +52,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Aside:
-    """What became of an attempt; where nothing was moved, ``code`` and ``text`` say why.
+    """What became of an attempt; where nothing was moved, ``code`` and ``text`` say why, else ``text`` what stays.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ class Offload:
             await remember([{"untouched": True}])
         moved, stays = int(answer.get("moved_bytes") or 0), int(answer.get("stays_bytes") or 0)
         where = ComesBack.ANYWHERE if free else ComesBack.DEVICE
-        return Aside(True, moved, where, stays_bytes=stays)
+        return Aside(True, moved, where, stays_bytes=stays, text=_most(answer.get("stays")))
 
     async def back(self, subject: Subject, saved: Saved) -> None:
         if any(one.get("untouched") for one in saved):
@@ -175,6 +175,13 @@ class Offload:
 
 def _why(answer: Any) -> str:
     return str(answer.get("error") or "") if isinstance(answer, dict) else "The kernel did not answer."
+
+
+def _most(stays: Any) -> str:
+    """What most of that which stays on the device is, and why it does."""
+    first = stays[0] if isinstance(stays, list) and stays and isinstance(stays[0], dict) else {}
+    what, why = str(first.get("what") or ""), str(first.get("why") or "")
+    return f"{what} ({why})" if what and why else what
 
 
 def tree_of(pid: int) -> list[int]:

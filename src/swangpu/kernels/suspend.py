@@ -14,6 +14,7 @@ from typing import Any
 
 from ..domain.sessions import Reason
 from ..errors import Conflict
+from ..kernel_side import words
 from ..ports import Resumption, Suspension
 from .checkpoint_method import Checkpoint
 from .door import ask
@@ -24,6 +25,8 @@ __all__ = ["WAITING", "Suspender"]
 
 #: where so much stays on the device, another way is tried before
 STAYS_BYTES = 256 * 2**20
+#: and is told of where there is none
+PARTLY = "paused_partly"
 
 
 class Suspender:
@@ -80,7 +83,7 @@ class Suspender:
         for method in found:
             done = await self._try(method, subject, state if method.name == begun else {}, budget_bytes)
             if done.moved and (done.stays_bytes <= STAYS_BYTES or method is found[-1]):
-                return Suspension(method.name, done.saved_bytes, done.comes_back)
+                return _suspension(method, done)
             if done.moved:
                 # Another way may take all of it.
                 await method.back(subject, [])
@@ -92,7 +95,7 @@ class Suspender:
         if second_best is not None:
             done = await self._try(second_best, subject, {}, budget_bytes)
             if done.moved:
-                return Suspension(second_best.name, done.saved_bytes, done.comes_back)
+                return _suspension(second_best, done)
         return Suspension("gate", code=failed.code, text=failed.text)
 
     def _fits(self, name: str, subject: Subject) -> bool:
@@ -134,6 +137,14 @@ class Suspender:
         """Wait for what must not be left half-done."""
         if self._checkpoint is not None:
             await self._checkpoint.close()
+
+
+def _suspension(method: Method, done: Aside) -> Suspension:
+    if done.stays_bytes <= STAYS_BYTES:
+        return Suspension(method.name, done.saved_bytes, done.comes_back)
+    text = f"{words.memory(done.stays_bytes)} of it stay on the GPU"
+    text = f"{text}: {done.text}." if done.text else f"{text}."
+    return Suspension(method.name, done.saved_bytes, done.comes_back, code=PARTLY, text=text)
 
 
 async def _remember(socket: Path, name: str, saved: Saved) -> None:

@@ -320,7 +320,7 @@ class Work:
                 left = max(0, left - one.saved_bytes) if left is not None else None
                 done.append(one)
         frees = bool(done) and all(one.frees for one in done)
-        why = next((one for one in done if not one.frees and one.code), None)
+        why = next((one for one in done if one.code and (frees or not one.frees)), None)
         code, text = (why.code, why.text) if why is not None else ("", "")
         if must_free and not frees:
             return ev.PauseFailed(command.session_id, code or "not_saved", text or NOT_SAVED)
