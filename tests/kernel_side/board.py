@@ -34,6 +34,7 @@ class Allocation(Piece):
     def copy(self, pinned: bool) -> None:
         self.board.call()
         self.host, self.pinned = bytes(self.board.memory[self.address]), pinned
+        self.host_bytes = self.pinned_bytes() if pinned else self.size_bytes
 
     def free(self) -> None:
         if self.address in self.board.memory:

@@ -50,7 +50,7 @@ def test_it_goes_and_comes_back(on: Callable[[Library], None]) -> None:
     before = offload.preview()
     assert (before["ok"], before["moved_bytes"], len(board.memory)) == (True, 150, 3)
     report = offload.out()
-    assert set(report) == {*KEYS, "untouched"}
+    assert set(report) == {*KEYS, "host_bytes", "untouched"}
     assert not report["untouched"]
     assert (report["ok"], report["moved_bytes"], report["frameworks"], report["error"]) == (
         True,
@@ -190,6 +190,35 @@ def test_pinned_memory_is_bounded_and_a_power_of_two_each(on: Callable[[Library]
     assert [one.pinned for one in library.found] == [True, False, True]
 
 
+@pytest.mark.parametrize(
+    ("budget", "pinned", "host_bytes"),
+    [
+        (None, [True, True, True], 64 + 128 + 32),
+        (224, [True, True, True], 224),
+        (167, [True, False, True], 64 + 70 + 32),
+        (150, [False, False, False], 150),
+    ],
+)
+def test_what_pinned_memory_is_rounded_up_by_counts_against_the_budget(
+    on: Callable[[Library], None], budget: int | None, pinned: list[bool], host_bytes: int
+) -> None:
+    library = Library(Board(CONTENTS))
+    on(library)
+    report = offload.out(budget_bytes=budget, pinned_bytes=1000)
+    assert [one.pinned for one in library.found] == pinned
+    assert (report["moved_bytes"], report["host_bytes"]) == (150, host_bytes)
+    assert offload.out(budget_bytes=budget)["host_bytes"] == host_bytes, "asked again, it is the same"
+
+
+def test_nor_is_the_machine_asked_for_more_than_it_has(
+    on: Callable[[Library], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(Board(CONTENTS))
+    on(library)
+    monkeypatch.setattr(offload_memory, "room", lambda: Room(150 + 14 + MARGIN_BYTES, "this machine"))
+    assert offload.out(pinned_bytes=1000)["host_bytes"] == 64 + 70 + 30
+
+
 def test_what_stays_is_named_with_its_bytes(on: Callable[[Library], None]) -> None:
     stays = [Stay("board", f"s{n}", 1000 * n, "a graph knows it", 10_000 * n) for n in range(1, 4)]
     library = Library(Board({100: b"x" * 50}), stays, cached=5000)
@@ -230,6 +259,7 @@ def test_a_kernel_without_any_framework() -> None:
     for report in (offload.preview(), offload.out(), offload.out(0), offload.back()):
         # another device would do as well
         assert report.pop("untouched", True)
+        assert report.pop("host_bytes", 0) == 0
         assert set(report) == KEYS
         assert (report["ok"], report["moved_bytes"], report["stays"], report["frameworks"]) == (True, 0, [], {})
 

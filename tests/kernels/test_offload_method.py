@@ -65,3 +65,8 @@ def test_one_that_has_no_room_among_paused_sessions_says_so_with_the_numbers(mon
 def test_what_stays_on_the_device_is_named(monkeypatch: pytest.MonkeyPatch, stays: object, text: str) -> None:
     done = out(monkeypatch, {"ok": True, "moved_bytes": 5, "stays_bytes": 9, "stays": stays})
     assert (done.moved, done.stays_bytes, done.text) == (True, 9, text)
+
+
+def test_what_counts_is_what_it_takes_in_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert out(monkeypatch, {"ok": True, "moved_bytes": 5, "host_bytes": 8}).saved_bytes == 8
+    assert out(monkeypatch, {"ok": True, "moved_bytes": 5}).saved_bytes == 5

@@ -77,14 +77,16 @@ def out(budget_bytes: int | None = None, pinned_bytes: int | None = None) -> Rep
     Returns
     -------
     dict
-        ``{"ok", "moved_bytes", "stays_bytes", "stays": [{"what", "bytes", "why"}], "frameworks": {name: moved bytes},
-        "seconds", "error", "untouched"}``; ``error`` is a sentence, or None. ``untouched``: there was nothing, and CUDA
-        has not been initialised here, so that another device will do as well. With ``error`` there can be a ``code``:
-        ``no_room`` where ``budget_bytes`` is too small. Never raises.
+        ``{"ok", "moved_bytes", "host_bytes", "stays_bytes", "stays": [{"what", "bytes", "why"}],
+        "frameworks": {name: moved bytes}, "seconds", "error", "untouched"}``; ``error`` is a sentence, or None.
+        ``host_bytes``: what the copies take in host memory, where pinned memory is rounded up. ``untouched``: there was
+        nothing, and CUDA has not been initialised here, so that another device will do as well. With ``error`` there
+        can be a ``code``: ``no_room`` where ``budget_bytes`` is too small. Never raises.
     """
     report = _told(lambda: _out(budget_bytes, pinned_bytes))
     nothing = report["ok"] and not report["moved_bytes"] and not report["stays"]
-    return {**report, "untouched": nothing and not cuda.touched()}
+    host = sum(piece.host_bytes for piece in _moved.pieces) if _moved is not None else 0
+    return {**report, "host_bytes": host, "untouched": nothing and not cuda.touched()}
 
 
 def back() -> Report:
@@ -145,15 +147,13 @@ def _out(budget_bytes: int | None, pinned_bytes: int | None) -> Report:
         over = doubt is None and offload_memory.over_budget(_size(found.pieces), budget_bytes)
         return {**_report([], grouped(_all_stay(found)), refused), "code": NO_ROOM if over else ""}
     most = pinned_bytes if pinned_bytes is not None else (free.free_bytes or 0) // PINNED_PART
+    sizes = [(piece.size_bytes, piece.pinned_bytes()) for piece in found.pieces]
+    which = offload_memory.which_pinned(sizes, most, budget_bytes, free)
     freed: list[Piece] = []
     try:
         # a cell that has ended may have left work to the device
         _wait(frameworks)
-        for piece in found.pieces:
-            # what pins it rounds up to a power of two
-            rounded = 1 << (piece.size_bytes - 1).bit_length()
-            pinned = rounded <= most
-            most -= rounded if pinned else 0
+        for piece, pinned in zip(found.pieces, which):  # noqa: B905 - Python 3.9 has no strict
             piece.copy(pinned)
         _wait(frameworks)
         for piece in found.pieces:

@@ -166,6 +166,8 @@ class _Allocation(Piece):
 
     def copy(self, pinned: bool) -> None:
         self._host = self._runtime.copy_out(self._pointers[0].mem, pinned)
+        # pinned memory says how much it is
+        self.host_bytes = int(getattr(getattr(self._host, "mem", None), "size", self.size_bytes))
 
     def free(self) -> None:
         if not self._away:

@@ -113,10 +113,14 @@ class _Buffer(Piece):
         self._host: Any = None
         self._away = False
 
+    def pinned_bytes(self) -> int:
+        return self.size_bytes
+
     def copy(self, pinned: bool) -> None:
         # an array remembers its copy in host memory; that of another head of the same buffer goes with it
         other = self._jax.device_put(self._arrays[0], self._sharding)
         self._host = sys.modules["numpy"].asarray(other)
+        self.host_bytes = self.size_bytes
 
     def free(self) -> None:
         if not self._away:

@@ -6,13 +6,13 @@ ends the kernel. Versions 1 and 2 of control groups are read, and what the machi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import words
 
-__all__ = ["MARGIN_BYTES", "Room", "over_budget", "refusal", "room"]
+__all__ = ["MARGIN_BYTES", "Room", "over_budget", "refusal", "room", "which_pinned"]
 
 #: left free for whatever else the kernel and its neighbours do meanwhile
 MARGIN_BYTES = 256 << 20
@@ -64,6 +64,31 @@ def refusal(need_bytes: int, budget_bytes: int | None, room: Room) -> str | None
     if room.free_bytes is not None and need_bytes + MARGIN_BYTES > room.free_bytes:
         return f"{need}, and {room.where} has {words.memory(max(room.free_bytes, 0))} left."
     return None
+
+
+def which_pinned(sizes: Sequence[tuple[int, int]], most_bytes: int, budget_bytes: int | None, room: Room) -> list[bool]:
+    """Which copies are made in pinned memory: as many as may be, the first ones first. Pure.
+
+    What it is rounded up by is host memory too, and must not go beyond what there is for all of them.
+
+    Parameters
+    ----------
+    sizes : sequence of (int, int)
+        What each copy takes, and what it would take in pinned memory.
+    most_bytes : int
+        How much may be pinned in all.
+    """
+    need = sum(size for size, _ in sizes)
+    free = room.free_bytes - MARGIN_BYTES if room.free_bytes is not None else None
+    spare = min((limit - need for limit in (budget_bytes, free) if limit is not None), default=None)
+    out = []
+    for size, rounded in sizes:
+        fits = rounded <= most_bytes and (spare is None or rounded - size <= spare)
+        if fits:
+            most_bytes -= rounded
+            spare = spare - (rounded - size) if spare is not None else None
+        out.append(fits)
+    return out
 
 
 def _groups(root: Path) -> Iterator[Room]:

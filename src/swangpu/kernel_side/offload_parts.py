@@ -39,16 +39,23 @@ class Piece(ABC):
     size_bytes : int
     address : int
         Where it lies on the device.
+    host_bytes : int
+        What its copy takes in host memory; 0 before there is one.
     """
 
     framework: str
     what: str
     size_bytes: int
     address: int
+    host_bytes: int = 0
+
+    def pinned_bytes(self) -> int:
+        """What a copy would take in pinned memory: torch and cupy round that up to a power of two."""
+        return 1 << (self.size_bytes - 1).bit_length()
 
     @abstractmethod
     def copy(self, pinned: bool) -> None:
-        """Make a copy in host memory; in pinned memory if that is wanted and can be had."""
+        """Make a copy in host memory; in pinned memory if that is wanted and can be had. Sets ``host_bytes``."""
 
     @abstractmethod
     def free(self) -> None:

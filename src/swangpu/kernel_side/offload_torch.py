@@ -254,6 +254,7 @@ class _Storage(Piece):
 
     def copy(self, pinned: bool) -> None:
         self.host, self._pinned = self._room(pinned)
+        self.host_bytes = self.pinned_bytes() if self._pinned else self.size_bytes
         self.host.copy_(self._storage, non_blocking=self._pinned)
 
     def free(self) -> None:

@@ -151,7 +151,9 @@ class Offload:
         free = bool(answer.get("untouched")) and await asyncio.to_thread(tree_of, subject.pid) == [subject.pid]
         if free:
             await remember([{"untouched": True}])
-        moved, stays = int(answer.get("moved_bytes") or 0), int(answer.get("stays_bytes") or 0)
+        # what it takes in host memory, which a kernel of before an update does not tell apart
+        moved = int(answer.get("host_bytes") or answer.get("moved_bytes") or 0)
+        stays = int(answer.get("stays_bytes") or 0)
         where = ComesBack.ANYWHERE if free else ComesBack.DEVICE
         return Aside(True, moved, where, stays_bytes=stays, text=_most(answer.get("stays")))
 
