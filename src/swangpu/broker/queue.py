@@ -60,43 +60,57 @@ def candidates(state: BrokerState, request: Request) -> list[Candidate]:
 
     ``total`` counts what exists, free or not: a request for more than that will never be served.
     """
-    key = (request.flavor, request.memory_bytes, request.pools)
+    return _candidates(state, request.flavor, request.memory_bytes, request.pools)
+
+
+def _candidates(
+    state: BrokerState, flavor: str | None, memory_bytes: int | None, pools: tuple[str, ...]
+) -> list[Candidate]:
+    key = (flavor, memory_bytes, pools)
     known = state.index.options.get(key)
     if known is None:
-        known = state.index.options[key] = _candidates(state, request)
+        known = state.index.options[key] = _looked_up(state, flavor, memory_bytes, pools)
     return cast("list[Candidate]", known)
 
 
-def _candidates(state: BrokerState, request: Request) -> list[Candidate]:
+def _looked_up(
+    state: BrokerState, wanted: str | None, memory_bytes: int | None, pools: tuple[str, ...]
+) -> list[Candidate]:
     out = []
     for name, inventory in state.pools.items():
-        if request.pools and name not in request.pools:
+        if pools and name not in pools:
             continue
         if not inventory.managed:
             continue
         for flavor in inventory.flavors:
-            fits = (
-                flavor.name == request.flavor
-                if request.flavor is not None
-                else (flavor.memory_bytes >= (request.memory_bytes or 0))
-            )
+            fits = flavor.name == wanted if wanted is not None else (flavor.memory_bytes >= (memory_bytes or 0))
             if fits:
                 shares = state.index.pools[name].by_flavor.get(flavor.name, [])
                 out.append(Candidate(name, flavor, len(shares), shares[0].fraction if shares else 1.0))
-    order = {pool: i for i, pool in enumerate(request.pools)}
+    order = {pool: i for i, pool in enumerate(pools)}
     return sorted(out, key=lambda c: (c.flavor.memory_bytes, order.get(c.pool, 0), c.pool, c.flavor.name))
 
 
 def options_of(state: BrokerState, session: Session) -> list[Candidate]:
     """The ways to serve a session in the queue: one that has to come back to what it was on has that one only."""
-    return candidates(state, wanted_by(session))
+    pool = _comes_back_to(session)
+    if pool is None:
+        return candidates(state, session.request)
+    # asked many times a round, so without a request that is made for it
+    return _candidates(state, session.flavor, None, (pool,))
 
 
 def wanted_by(session: Session) -> Request:
     """What a session in the queue waits for: one that was put aside, perhaps for less than it had asked for once."""
-    if session.pause is None or session.pause.device_uuid is None or session.pool is None:
+    pool = _comes_back_to(session)
+    if pool is None:
         return session.request
-    return replace(session.request, flavor=session.flavor, memory_bytes=None, pools=(session.pool,))
+    return replace(session.request, flavor=session.flavor, memory_bytes=None, pools=(pool,))
+
+
+def _comes_back_to(session: Session) -> str | None:
+    """The pool of a session that was put aside and can go on there only, on shares of the flavor that it had."""
+    return session.pool if session.pause is not None and session.pause.device_uuid is not None else None
 
 
 def everybody_waiting(state: BrokerState, now: float | None = None) -> list[Session]:
