@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from companion_kernel import kernel, kernel_of_the_module  # noqa: F401 - fixtures, used by their names
 
 import needs
 

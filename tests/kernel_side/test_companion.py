@@ -2,137 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
-from typing import Any
 
 import pytest
-from jupyter_client import KernelManager
-
-import swangpu
-from readiness import wait_until_ready
-from server_process import eventually
-
-#: in the kernel: a share that is there at once, and notes of what became of it
-SETUP = """
-import os as _os
-from swangpu.kernel_side import hold as _hold, magics as _magics
-
-_log = []
-
-class _Held:
-    guard_fd = None
-    held_since = 0.0
-    environment = {"CUDA_VISIBLE_DEVICES": "GPU-made-up", "GONE": None}
-
-    def __init__(self, api, session, in_place=True):
-        self.session = session
-        _log.append("held")
-
-    def refresh(self):
-        if _os.path.exists("taken"):
-            self.session = {**self.session, "state": "ended", "end_reason": "expired"}
-        return self.session
-
-    def release(self):
-        _log.append("released")
-
-class _Api:
-    def sessions(self):
-        return []
-
-def _request(api, wanted):
-    _log.append(wanted)
-    return {"id": "s1", "state": "active", "title": "T4", "memory_bytes": 1e12, "flavor": "t4", "pool": "local"}
-
-_hold.Holding, _hold.request, _hold.wait = _Held, _request, lambda api, session, tell: session
-_magics.find = _Api
-_magics.load_ipython_extension(get_ipython())
-_cells = get_ipython().magics_manager.registry["GpuMagics"].cells
-"""
-
-
-@dataclass
-class Ran:
-    """One cell: its messages as they came, and what they come to."""
-
-    status: str = ""
-    messages: list[dict[str, Any]] = field(default_factory=list)
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [one["content"] for one in self.messages if one["msg_type"] == kind]
-
-    @property
-    def text(self) -> str:
-        return "".join(one["text"] for one in self.of("stream"))
-
-    @property
-    def error(self) -> str:
-        return "".join(f"{one['ename']}: {one['evalue']}" for one in self.of("error"))
-
-    @property
-    def shown(self) -> list[str]:
-        return [one["data"]["text/plain"] for one in self.of("display_data")]
-
-
-class Kernel:
-    def __init__(self, folder: Path, **more: str) -> None:
-        self.manager = KernelManager(kernel_name="python3")
-        # an empty entry would be the working directory
-        path = os.pathsep.join(filter(None, [str(Path(swangpu.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-        self.manager.start_kernel(env={**os.environ, "PYTHONPATH": path, "GONE": "no", **more}, cwd=str(folder))
-        self.client = self.manager.blocking_client()
-        self.client.start_channels()
-        wait_until_ready(self.client, 60)
-        assert self.run(SETUP).status == "ok"
-
-    def run(self, code: str, at: str = "", then: Any = None) -> Ran:
-        """Run a cell; once it has printed ``at``, do something."""
-        ran = Ran()
-
-        def hook(message: dict[str, Any]) -> None:
-            nonlocal then
-            ran.messages.append(message)
-            if then is not None and at in ran.text:
-                todo, then = then, None
-                todo()
-
-        reply = self.client.execute_interactive(code, timeout=60, output_hook=hook, allow_stdin=False)
-        ran.status = reply["content"]["status"]
-        return ran
-
-    def value(self, expression: str) -> str:
-        ran = self.run(f"print(({expression}))")
-        assert ran.status == "ok", ran.error
-        return ran.text.strip()
-
-    def close(self) -> None:
-        self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
-
-
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    one = Kernel(tmp_path_factory.mktemp("kernel"))
-    yield one
-    one.close()
-
-
-@pytest.fixture(autouse=True)
-def no_companion_stays(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "kernel" in request.fixturenames:
-        kernel: Kernel = request.getfixturevalue("kernel")
-        kernel.run("_cells.cool(); _log.clear()")
+from companion_kernel import Kernel
 
 
 def test_a_cell_runs_in_another_process_and_leaves_the_notebook_as_if_it_had_run_here(kernel: Kernel) -> None:
@@ -260,41 +137,6 @@ def test_who_presses_stop_again_and_again_is_heard(kernel: Kernel) -> None:
     assert kernel.value("_log[-1]") == "released"
 
 
-def test_a_companion_that_is_killed_takes_nothing_of_the_notebook_with_it(kernel: Kernel) -> None:
-    kernel.run("data = [1]; number = 1")
-    ran = kernel.run("%%gpu 10GB --warm 60s\nimport os, signal\ndata.append(2); number = 2\nos.kill(os.getpid(), 9)")
-    assert ran.status == "error"
-    assert "was killed in the middle of the cell" in ran.error
-    assert "memory" in ran.error
-    assert kernel.value("data, number, _log[-1]") == "([1], 1, 'released')"
-    left = kernel.run(
-        "%%gpu 10GB\nimport os\ndata.append(3)\nif os.fork() == 0:\n    import time; time.sleep(60)\nos._exit(1)"
-    )
-    assert "has ended in the middle of the cell" in left.error, "although a child of it has its sockets"
-    assert kernel.value("data") == "[1]"
-
-
-@pytest.mark.parametrize(
-    ("cell", "word"),
-    [("1 / len(big[:0])", "ZeroDivision"), ("import os; big; os._exit(3)", "CellLost"), ("big, no", "CellNotRun")],
-)
-def test_an_error_does_not_keep_what_the_notebook_deletes(kernel: Kernel, cell: str, word: str) -> None:
-    kernel.run("import gc, weakref\nfrom array import array\nbig = array('d', bytes(800_000)); ref = weakref.ref(big)")
-    kernel.run("no = (n for n in [1])")
-    assert kernel.run(f"%%gpu 10GB\n{cell}").error.startswith(word)
-    kernel.run("del big; gc.collect()")
-    assert kernel.value("ref() is None") == "True"
-
-
-def test_what_a_killed_companion_has_started_ends_too(kernel: Kernel) -> None:
-    ran = kernel.run(
-        "%%gpu 10GB\nimport os, subprocess, time\nprint(subprocess.Popen(['sleep', '60']).pid, flush=True)\n"
-        "time.sleep(0.2)\nos.kill(os.getpid(), 9)"
-    )
-    assert "was killed" in ran.error
-    eventually(lambda: not alive(int(ran.text)))
-
-
 def test_what_cannot_be_sent_is_named_before_a_gpu_is_asked_for(kernel: Kernel) -> None:
     kernel.run("lines = (n for n in [1]); log = open('log', 'w'); good = 1\ndef use():\n    return log")
     for cell, words in (
@@ -362,135 +204,6 @@ def test_input_and_widgets_of_a_library_are_refused_by_name(kernel: Kernel) -> N
     assert "a widget lives in this notebook's page" in ran.error
 
 
-def test_a_large_array_goes_once_in_five_cells(kernel: Kernel) -> None:
-    size = 50_000_000
-    kernel.run(f"from array import array\nbig = array('d', bytes({size})); seen = []")
-    for number in range(5):
-        ran = kernel.run(f"%%gpu 10GB --warm 60s\nseen.append(len(big) + {number})")
-        assert ran.status == "ok", ran.error
-    sent = int(kernel.value("_cells._warm.companion.sent_bytes"))
-    assert size < sent < size + 100_000
-    assert kernel.value("len(seen), _log.count('held')") == "(5, 1)"
-
-
-def test_a_warm_companion_has_what_the_notebook_has_now_and_no_more(kernel: Kernel) -> None:
-    kernel.run("a = [1]; b = 2")
-    kernel.run("%%gpu 10GB --warm 60s\nimport os\nc = a + [b]; there = os.getpid()")
-    kernel.run("a.append(5); del b, c")
-    ran = kernel.run("%%gpu 10GB --warm 60s\nimport os\nprint(a, there == os.getpid())\nc")
-    assert ran.text == "[1, 5] True\n"
-    assert ran.error.startswith("NameError"), "a name that the notebook has deleted is not there either"
-    kernel.run("_cells.cool()")
-    assert kernel.value("_log[-1]") == "released"
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(kernel.value("there")), 0)
-
-
-def test_what_was_not_to_come_back_is_not_there_in_the_next_cell_either(kernel: Kernel) -> None:
-    kernel.run("data, deep, model = [1, 2], {'in': [1]}, 0; opened = [1]")
-    kernel.run("%%gpu 10GB --warm 60s -o model\ndata.append(3); deep['in'].append(2); model = sum(data)")
-    assert kernel.value("data, deep, model") == "([1, 2], {'in': [1]}, 6)"
-    ran = kernel.run("%%gpu 10GB --warm 60s\nprint(data, deep)\nopened.append(open('kept', 'w'))")
-    assert ran.text == "[1, 2] {'in': [1]}\n"
-    assert any("opened" in text for text in ran.shown)
-    assert kernel.run("%%gpu 10GB --warm 60s\ndata.append(7); print(opened)").text == "[1]\n"
-    assert kernel.value("data, deep, opened, _log.count('held')") == "([1, 2, 7], {'in': [1]}, [1], 1)"
-
-
-def test_a_cell_that_is_refused_leaves_a_warm_companion_as_it_is(kernel: Kernel) -> None:
-    kernel.run("data = [[1], [2]]; lines = (n for n in [1])")
-    kernel.run("%%gpu 10GB --warm 60s\nsame = data[0]")
-    kernel.run("del data[1]")
-    for _ in range(3):
-        assert "`lines`" in kernel.run("%%gpu 10GB --warm 60s\nlines, data").error
-    kernel.run("import threading")
-    timers = "[one.is_alive() for one in threading.enumerate() if isinstance(one, threading.Timer)]"
-    assert kernel.value(timers) == "[True]", "nor is it looked after several times"
-    ran = kernel.run("%%gpu 10GB --warm 60s\nprint(data, same is data[0])")
-    assert ran.text == "[[1]] True\n"
-    assert kernel.value("_log.count('held'), _log.count('released')") == "(1, 0)"
-
-
-def test_a_warm_companion_ends_when_its_time_is_over(kernel: Kernel) -> None:
-    kernel.run("%%gpu 10GB --warm 1s\nimport os\nthere = os.getpid()")
-    pid = int(kernel.value("there"))
-    eventually(lambda: kernel.value("_log[-1]") == "released")
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
-def test_a_warm_companion_ends_when_its_share_is_taken_away(kernel: Kernel) -> None:
-    with taking_away(kernel) as take:
-        kernel.run("%%gpu 10GB --warm 5min\nimport os\nthere = os.getpid()")
-        assert kernel.value("_log[-1]") == "held"
-        take()
-        eventually(lambda: kernel.value("_log[-1]") == "released")
-        assert not alive(int(kernel.value("there")))
-
-
-def test_a_cell_is_stopped_when_its_share_is_taken_away(kernel: Kernel) -> None:
-    kernel.run("data = []")
-    with taking_away(kernel) as take:
-        ran = kernel.run("%%gpu 10GB\nimport time\ndata.append(1)\nprint('on')\ntime.sleep(60)", at="on", then=take)
-    assert ran.error.startswith("KeyboardInterrupt")
-    assert any("went back while the cell ran" in text and "lease has ended" in text for text in ran.shown)
-    assert kernel.value("data, _log[-1]") == "([1], 'released')", "what it has computed so far stays"
-
-
-def test_what_a_stopped_cell_has_computed_comes_however_long_that_takes(kernel: Kernel) -> None:
-    kernel.run("import swangpu.kernel_side.cells as _module; _module.GRACE_S = 1.0")
-    kernel.run(
-        "data = []\nclass Slow:\n    def __reduce__(self):\n        import time\n        time.sleep(3)\n"
-        "        return Slow, ()"
-    )
-    with taking_away(kernel) as take:
-        cell = "%%gpu 10GB\nimport time\ndata.append(1)\nslow = Slow()\nprint('on')\ntime.sleep(60)"
-        ran = kernel.run(cell, at="on", then=take)
-    kernel.run("_module.GRACE_S = 10.0")
-    assert ran.error.startswith("KeyboardInterrupt")
-    assert kernel.value("data, type(slow).__name__") == "([1], 'Slow')"
-
-
-@contextlib.contextmanager
-def taking_away(kernel: Kernel) -> Iterator[Callable[[], None]]:
-    """The share goes to somebody else, and that is looked for more often."""
-    taken = Path(kernel.value("_os.getcwd()")) / "taken"
-    kernel.run("import swangpu.kernel_side.cells as _module; _look_s, _module.LOOK_S = _module.LOOK_S, 0.1")
-    try:
-        yield taken.touch
-    finally:
-        taken.unlink()
-        kernel.run("_module.LOOK_S = _look_s")
-
-
-def test_the_companion_ends_with_its_kernel(tmp_path: Path) -> None:
-    kernel = Kernel(tmp_path)
-    try:
-        kernel.run("%%gpu 10GB --warm 60s\nimport os, subprocess, sys\nthere = os.getpid()")
-        kernel.run("import sys")
-        child = "%%gpu 10GB --warm 60s\nimport subprocess, sys\nchild = subprocess.Popen(['sleep', '600']).pid"
-        kernel.run(child)
-        pids = [int(kernel.value(name)) for name in ("there", "child")]
-        os.kill(int(kernel.value("os.getpid()")), signal.SIGKILL)
-        eventually(lambda: not [pid for pid in pids if alive(pid)])
-    finally:
-        kernel.close()
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        # one that nobody waits for is gone all the same
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return (
-            subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False).stdout[:1] != b"Z"
-        )
-
-
 def test_files_beside_the_notebook_do_not_stand_for_pythons_own(tmp_path: Path) -> None:
     for name in ("queue", "select", "json"):
         (tmp_path / f"{name}.py").write_text("mine = True")
@@ -501,17 +214,6 @@ def test_files_beside_the_notebook_do_not_stand_for_pythons_own(tmp_path: Path) 
         assert (ran.error, ran.text) == ("", "True False\n")
     finally:
         kernel.close()
-
-
-def test_a_companion_that_has_no_memory_for_what_comes_ends_the_cell(kernel: Kernel) -> None:
-    kernel.run(
-        "%%gpu 10GB --warm 60s\nimport resource\nnow = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (now + 40_000_000, resource.RLIM_INFINITY))"
-    )
-    kernel.run("from array import array\nbig = array('d', bytes(200_000_000))")
-    assert "was killed" in kernel.run("%%gpu 10GB\nlen(big)").error
-    assert kernel.value("len(big), _log[-1]") == "(25000000, 'released')"
-    kernel.run("del big")
 
 
 def test_nothing_of_the_talk_can_be_seen_from_outside(kernel: Kernel) -> None:
@@ -554,13 +256,3 @@ def test_without_cloudpickle_what_the_notebook_defines_is_named(tmp_path: Path) 
 def test_a_kernel_leaves_no_message_behind(kernel: Kernel) -> None:
     with pytest.raises(Empty):
         kernel.client.get_iopub_msg(timeout=0.1)
-
-
-def test_stop_in_the_middle_of_what_it_prints_garbles_nothing(kernel: Kernel) -> None:
-    loud = "%%gpu 10GB --warm 60s\nprint('on')\nwhile True:\n    print('x' * 1000)"
-    for _ in range(5):
-        ran = kernel.run(loud, at="on\nx", then=kernel.manager.interrupt_kernel)
-        assert ran.error.startswith("KeyboardInterrupt"), ran.error
-        assert set(ran.text.replace("on\n", "").split("\n")) <= {"x" * 1000, "", *("x" * n for n in range(1000))}
-    assert kernel.run("%%gpu 10GB --warm 60s\nprint('usable')").text == "usable\n"
-    assert kernel.value("_log.count('held')") == "1"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from broker.fleet import inventory
 from swangpu.broker.policy import Policy
 from swangpu.domain.devices import PoolInventory, Share
 from swangpu.domain.records import DemandRecord, JournalEntry, UsageRecord
-from swangpu.domain.sessions import Carry, ComesBack
+from swangpu.domain.sessions import Carry, ComesBack, Request, Session, SessionState
 from swangpu.errors import Conflict, LedgerUnavailable, NotFound, PoolUnavailable
 from swangpu.ports import BackendStatus, KernelInfo, Resumption, Saying, StartSpec, Suspension
 from swangpu.runtime import Runtime
+
+WHOLE = Request(flavor="t4", duration_s=3600.0)
 
 
 class MemoryLedger:
@@ -235,3 +237,30 @@ class Site:
             task.cancel()
         self.runtime = self._runtime()
         await self.runtime.start()
+
+
+def run(test: Callable[[Site], Awaitable[None]], policy: Policy | None = None) -> None:
+    """Run a story at a site of its own."""
+
+    async def main() -> None:
+        site = Site(policy)
+        await site.runtime.start()
+        try:
+            await asyncio.wait_for(test(site), 30)
+        finally:
+            await site.runtime.stop()
+
+    asyncio.run(main())
+
+
+async def until(site: Site, session_id: str, state: SessionState) -> Session:
+    """Wait for a state, by the commits."""
+    woken = asyncio.Event()
+    end = site.runtime.subscribe(lambda change: woken.set())
+    try:
+        while (session := site.runtime.session(session_id)).state is not state:
+            woken.clear()
+            await asyncio.wait_for(woken.wait(), 10)
+        return session
+    finally:
+        end()
