@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import zmq
@@ -21,6 +22,9 @@ CHANNELS = ("shell", "control", "stdin", "iopub", "hb")
 #: retry quickly while the kernel boots: the default of 100 ms would be felt in every start
 CONNECT_RETRY_MS = 5
 LINGER_MS = 1000
+#: how long what a kernel said last is still read after it has ended, in seconds: in all, and without a word
+LAST_WORDS_S = 0.3
+SILENCE_MS = 20
 #: how long a port that is taken is tried again, in seconds: less than a kernel takes to start
 BIND_S = 3.0
 
@@ -151,6 +155,17 @@ class Relay:
 
     def publish(self, frames: list[bytes]) -> None:
         send(self.outer["iopub"], frames)
+
+    def last_words(self) -> Iterator[tuple[str, Any]]:
+        """The kernel has ended: on which channels there is still something to read, such as the reply to a shutdown."""
+        end = time.monotonic() + LAST_WORDS_S
+        poller = zmq.Poller()
+        for socket in self.inner.values():
+            poller.register(socket, zmq.POLLIN)
+        channels = {socket: channel for channel, socket in self.inner.items()}
+        while time.monotonic() < end and (ready := poller.poll(SILENCE_MS)):
+            for socket, _ in ready:
+                yield channels[socket], socket
 
     def close(self) -> None:
         """Close all, giving what is on its way to clients a moment."""

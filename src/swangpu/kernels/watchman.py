@@ -28,9 +28,6 @@ __all__ = ["Watchman"]
 BURST = 64
 #: how long a kernel that was told to end may take before it is killed, in seconds
 TERM_GRACE_S = 5.0
-#: how long what a kernel said last is still read after it has ended, in seconds: in all, and without a word
-LAST_WORDS_S = 0.3
-SILENCE_MS = 20
 #: how long a client that came back has to connect its other sockets before it is told what it missed, in seconds
 SETTLE_S = 0.15
 #: how long a client that came back is waited for when the last socket that listened closes, in seconds: a server that
@@ -110,7 +107,8 @@ class Watchman:
                         self._at_desk(source, events)
                         desk = self._poll_desk(poller, desk)
                 self._on_time()
-            self._last_words()
+            for channel, socket in self._relay.last_words():
+                self._drain(socket, partial(self._from_kernel, channel))
             return self._status
         finally:
             # What the kernel started must not keep the GPU.
@@ -389,17 +387,6 @@ class Watchman:
         # Its process group: what the kernel has started is the kernel's.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._kernel_pid, number)
-
-    def _last_words(self) -> None:
-        """What is still on its way when the kernel has ended, such as the reply to a shutdown."""
-        end = time.monotonic() + LAST_WORDS_S
-        poller = zmq.Poller()
-        for socket in self._relay.inner.values():
-            poller.register(socket, zmq.POLLIN)
-        channels = {socket: channel for channel, socket in self._relay.inner.items()}
-        while time.monotonic() < end and (ready := poller.poll(SILENCE_MS)):
-            for socket, _ in ready:
-                self._drain(socket, partial(self._from_kernel, channels[socket]))
 
 
 def _named(client: bytes) -> bool:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..broker import commands as cmd
@@ -24,25 +22,16 @@ from ..tasks import end, wait_at_most
 from .journal import Journal
 from .notices import Notices, StoredNotice
 from .pools import PoolWatch
+from .ticking import Ticker
+from .watching import Change, Watchers
 from .work import Work
 
-__all__ = ["Change", "Runtime"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Runtime"]
 
 T = TypeVar("T")
 
 #: how long a caller of ``attach`` waits for the backend
 START_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a commit changed: whose sessions and notices, and whether the pools' counts."""
-
-    sessions: frozenset[str]
-    pools: bool
-    notices: frozenset[str]
 
 
 class Runtime:
@@ -80,10 +69,10 @@ class Runtime:
         self._policy = policy or Policy()
         self._journal = Journal(ledger, self._on_durable)
         self._work = Work(backends, kernels, self.handle, lambda: self.broker.state, self.left_behind)
-        self._subscribers: list[Callable[[Change], None]] = []
+        self._watchers = Watchers()
         self._notices = Notices(self.epoch)
         self._tasks: list[asyncio.Task[None]] = []
-        self._timer_wake = asyncio.Event()
+        self._ticker = Ticker(self.now, lambda: self.broker.next_deadline(), self._tick)
         self._pools = PoolWatch(backends, clock, self.handle, lambda: self.broker.state, simulated=simulated)
         self._closed = False
 
@@ -99,7 +88,7 @@ class Runtime:
         await self.refresh()
         await self._reconcile()
         await self.handle(ev.Recovered())
-        self._tasks = [asyncio.create_task(self._timer_loop()), asyncio.create_task(self._pools.run())]
+        self._tasks = [asyncio.create_task(self._ticker.run()), asyncio.create_task(self._pools.run())]
 
     async def stop(self) -> None:
         """Leave everything that runs running; keep a snapshot."""
@@ -277,13 +266,7 @@ class Runtime:
 
     def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
         """Call ``callback`` on the event loop after each commit; the answer ends it."""
-        self._subscribers.append(callback)
-
-        def end() -> None:
-            with contextlib.suppress(ValueError):
-                self._subscribers.remove(callback)
-
-        return end
+        return self._watchers.subscribe(callback)
 
     def tell(self, told: Sequence[cmd.Notify] = (), touched: Collection[str] = ()) -> None:
         """Say what no event of the broker brought about, and that the sessions of ``touched`` look different now.
@@ -292,7 +275,7 @@ class Runtime:
         """
         for notice in told:
             self._notices.keep(notice, self.now())
-        self._publish(Change(frozenset(touched), False, frozenset(n.user for n in told)))
+        self._watchers.publish(Change(frozenset(touched), False, frozenset(n.user for n in told)))
 
     def left_behind(self, kernel_id: str, session_id: str, names: Sequence[str], why: str) -> None:
         """Tell a person that variables of a kernel did not come along: these, or all of them for a reason."""
@@ -349,15 +332,8 @@ class Runtime:
             else:
                 self._work.do(command)
         users = frozenset(s.user for s in changes.sessions.values() if s is not None)
-        self._publish(Change(users, bool(changes.pools or changes.sessions), frozenset(told)))
-        self._timer_wake.set()
-
-    def _publish(self, change: Change) -> None:
-        for callback in list(self._subscribers):
-            try:
-                callback(change)
-            except Exception:
-                log.exception("A subscriber failed")
+        self._watchers.publish(Change(users, bool(changes.pools or changes.sessions), frozenset(told)))
+        self._ticker.wake()
 
     async def _until(self, ready: Callable[[], T | None], timeout_s: float) -> T:
         """Wait until ``ready`` answers something; asked after each commit."""
@@ -376,20 +352,8 @@ class Runtime:
         finally:
             end()
 
-    async def _timer_loop(self) -> None:
-        while True:
-            deadline = self.broker.next_deadline()
-            self._timer_wake.clear()
-            if deadline is None or deadline > self.now():
-                await wait_at_most(self._timer_wake, None if deadline is None else min(3600.0, deadline - self.now()))
-                continue
-            try:
-                if not await self.handle(ev.Ticked()):
-                    # What is due and brings nothing about must not make this loop spin.
-                    await asyncio.sleep(0.05)
-            except SwanGpuError as error:
-                log.warning("Time could not be handled: %s", error.detail)
-                await asyncio.sleep(1.0)
+    async def _tick(self) -> bool:
+        return bool(await self.handle(ev.Ticked()))
 
     async def _reconcile(self) -> None:
         """After a start: what the ledger says against the kernels that are really there."""
