@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ..errors import SwanGpuError
-from .clock import wait_at_most
+from ..tasks import wait_at_most
 
 __all__ = ["Ticker"]
 
