@@ -36,7 +36,7 @@ WORKERS = int(os.environ.get("WORKERS", str(os.cpu_count() or 1)))
 ONLY = [name for name in os.environ.get("ONLY", "").split(",") if name]
 PARTS = RESULTS / "sharing.parts.jsonl"
 #: first guesses of the fleet, for 16 arrivals an hour: a good one saves runs
-GUESS = {"A": 52, "B": 27, "C": 30, "E0": 36, "E1": 8, "E2-same": 8, "E2": 6, "O": 5}
+GUESS = {"A": 52, "B": 27, "C": 30, "E0": 36, "E1": 8, "E1-stay": 8, "E2-same": 8, "E2": 6, "O": 5}
 #: what the sensitivity is looked at with
 VARIED = ("A", "E0", "E1", "E2")
 #: parts of the broker and the simulation on which these figures do not depend

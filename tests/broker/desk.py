@@ -30,6 +30,11 @@ class Desk:
         #: how much each of them has on its device, and what may be taken for it, as it was said last
         self.saves_bytes = 2 * GB
         self.rooms: dict[str, int | None] = {}
+        #: what each was told that may stay on its device, and who was told to leave it, in this order
+        self.may_stay: dict[str, int] = {}
+        self.left: list[str] = []
+        #: whether that may stay does
+        self.stays = False
         self.send(ev.Configured(policy or Policy()))
         self.send(ev.InventoryReported(inventory(1.0)))
 
@@ -52,7 +57,14 @@ class Desk:
         return commands
 
     def _put_aside(self, command: cmd.PauseWork) -> None:
+        if command.leaves:
+            self.left.append(command.session_id)
+        else:
+            self.may_stay[command.session_id] = command.stays_bytes
         if not self.pauses:
+            return
+        if self.stays and self.saves_bytes <= command.stays_bytes:
+            self.send(ev.PauseSaved(command.session_id, "resident", resident_bytes=self.saves_bytes))
             return
         if command.budget_bytes is not None and self.saves_bytes > command.budget_bytes:
             self.send(ev.PauseFailed(command.session_id, "no_room", f"It needs {self.saves_bytes} B."))

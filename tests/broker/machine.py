@@ -28,7 +28,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.days = 0
+        self.days = self.turns = 0
 
     def _pick(self, number: int) -> str:
         return self.world.ids[number % len(self.world.ids)] if self.world.ids else "none"
@@ -137,6 +137,27 @@ class Machine(RuleBasedStateMachine):
             world.carry_out(fail=turn == 3)
             world.settle()
             world.advance(25.0)
+
+    @precondition(lambda self: self.turns < MOST_DAYS)
+    @rule(seed=index, fail=st.booleans())
+    def a_day_of_turns(self, seed: int, fail: bool) -> None:
+        """People who ask for some memory take turns: what is paused may stay, until somebody needs more."""
+        self.turns += 1
+        world, rng = self.world, random.Random(seed)
+        for turn in range(6):
+            asked = rng.choice([1, 3, 4, 9, 16])
+            world.request(rng.choice(USERS), Request(memory_bytes=asked * GB, duration_s=3600.0))
+            for session in list(world.broker.state.live()):
+                world.send(ev.Claimed(session.id))
+                world.send(ev.KernelAttached(session.id, f"k-{session.id}", None, ("offload",)))
+                world.send(ev.ActivityReported(session.id, rng.random() < 0.3))
+            world.carry_out(fail=fail and turn == 4)
+            world.settle()
+            world.advance(25.0)
+
+    @rule(device=st.sampled_from(["A", "T1", "T2", "T9"]))
+    def memory_is_short(self, device: str) -> None:
+        self.world.send(ev.MemoryShort(device))
 
     @rule(number=index)
     def kernel_gone(self, number: int) -> None:

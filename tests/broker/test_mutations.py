@@ -7,7 +7,19 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from broker.machine import Machine, Moving, run
 from swangpu.broker import broker as broker_module
-from swangpu.broker import due, exclusion, heard, hostroom, lifecycle, pausing, placement, pools, queue, reclaim
+from swangpu.broker import (
+    due,
+    exclusion,
+    heard,
+    hostroom,
+    lifecycle,
+    pausing,
+    placement,
+    pools,
+    queue,
+    reclaim,
+    residents,
+)
 from swangpu.broker import index as index_module
 from swangpu.domain.rows import replace
 
@@ -42,8 +54,8 @@ def _break_pausing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shares are given away when a pause is asked for, not when what was on them is safe."""
     begin = pausing.begin
 
-    def hasty(state, session, why, now):  # type: ignore[no-untyped-def]
-        out = begin(state, session, why, now)
+    def hasty(state, session, why, now, stays_bytes=0):  # type: ignore[no-untyped-def]
+        out = begin(state, session, why, now, stays_bytes)
         state.put_session(lifecycle.let_go(state, state.sessions[session.id], now))
         return out
 
@@ -72,6 +84,21 @@ def _break_coming_back(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "tied_to", lambda session: None)
 
 
+def _break_device_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has stayed on a device is not looked at when somebody gets that."""
+    monkeypatch.setattr(queue, "fits", lambda state, session, share, through=(): True)
+
+
+def _break_moving_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has stayed counts as gone when it is told to go, not when it is known to be."""
+    beside = residents.beside
+
+    def hasty(state, session, share):  # type: ignore[no-untyped-def]
+        return [one for one in beside(state, session, share) if not residents.is_leaving(one)]
+
+    monkeypatch.setattr(residents, "beside", hasty)
+
+
 MUTATIONS = [
     _break_placement,
     _break_expiry,
@@ -82,6 +109,8 @@ MUTATIONS = [
     _break_reservation,
     _break_host_memory,
     _break_coming_back,
+    _break_device_memory,
+    _break_moving_out,
 ]
 
 

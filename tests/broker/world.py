@@ -27,6 +27,7 @@ GROUPS = (
     Group("physics", 2.0, ("alice",), (Quota("t4*", 1.0, None),)),
     Group("chemistry", 1.0, ("bob",), (Quota("t4*", 1.0, 1.0),), idle_pause_s=5.0),
 )
+DEVICE_BYTES = {"A": 15 * GB, "T1": 16 * GB, "T2": 16 * GB}
 #: room for two or three that are paused
 PAUSED_BYTES = 9 * GB
 RULES = (("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=20.0, idle_release_s=300.0, grace_s=60.0, residency_s=5.0)),)
@@ -66,6 +67,8 @@ class World:
     bound: dict[str, tuple[ComesBack, tuple[Share, ...]]] = field(default_factory=dict)
     #: what is really in host memory
     aside: dict[str, int] = field(default_factory=dict)
+    #: who has stayed on a device though it does not run: the share on which it is, and how much it has there
+    resident: dict[str, tuple[Share, int]] = field(default_factory=dict)
     todo: list[cmd.Command] = field(default_factory=list)
     undelivered: list[ev.Event] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
@@ -140,6 +143,7 @@ class World:
             if fail or session.state is not SessionState.ENDING:
                 return
             self.running.pop(session_id, None)
+            self.resident.pop(session_id, None)
             self._forget(session_id)
             self.undelivered.append(ev.WorkStopped(session_id))
         elif isinstance(command, cmd.PauseWork | cmd.ResumeWork) and session is not None:
@@ -151,21 +155,36 @@ class World:
             return
         if isinstance(command, cmd.PauseWork) and pause.phase is PausePhase.SAVING:
             if fail:
-                self._forget(session.id)
-                self.undelivered.append(
-                    ev.PauseFailed(session.id, "busy", "A cell runs.", lost=self.random.random() < 0.2)
-                )
+                lost = self.random.random() < 0.2
+                if session.id in self.resident and not command.leaves:
+                    # it goes on, as the shell has it
+                    self._run(session.id, session.shares)
+                if lost or not command.leaves:
+                    self.resident.pop(session.id, None)
+                    self._forget(session.id)
+                self.undelivered.append(ev.PauseFailed(session.id, "busy", "A cell runs.", lost=lost))
                 return
-            size = self.aside.get(session.id, self.random.choice([0, GB, 4 * GB]))
+            if session.id in self.resident and not command.leaves:
+                self._say_resident(session.id)
+                return
+            _, there = self.resident.get(session.id, (None, self.random.choice([0, GB, 4 * GB])))
+            size = self.aside.get(session.id, there)
+            if session.id not in self.aside and 0 < size <= command.stays_bytes:
+                self.running.pop(session.id, None)
+                self.resident[session.id] = (session.shares[0], size)
+                self._say_resident(session.id)
+                return
             if session.id not in self.aside and size > (command.budget_bytes or 0):
                 self.undelivered.append(ev.PauseFailed(session.id, "no_room", "There is no room for it."))
                 return
-            frees = self.random.random() < 0.8
+            frees = command.leaves or self.random.random() < 0.8
             if frees:
                 self.running.pop(session.id, None)
+                self.resident.pop(session.id, None)
             self.aside[session.id] = size
             # asked again it says the same
-            where, _ = self.bound.setdefault(session.id, (self.random.choice(list(ComesBack)), session.shares))
+            was = session.shares or ((pause.resident_on,) if pause.resident_on is not None else ())
+            where, _ = self.bound.setdefault(session.id, (self.random.choice(list(ComesBack)), was))
             self.undelivered.append(ev.PauseSaved(session.id, "offload", size, frees, where))
         elif isinstance(command, cmd.ResumeWork) and pause.phase is PausePhase.RESTORING:
             self._check_comes_back(session)
@@ -174,12 +193,19 @@ class World:
                 own = self.random.random() < 0.5
                 self.running.pop(session.id, None)
                 if lost:
+                    self.resident.pop(session.id, None)
                     self._forget(session.id)
                 self.undelivered.append(ev.ResumeFailed(session.id, "no_memory", "It does not fit.", lost, own))
                 return
             self._run(session.id, session.shares)
+            self.resident.pop(session.id, None)
             self._forget(session.id)
             self.undelivered.append(ev.ResumeDone(session.id, busy=self.random.random() < 0.5))
+
+    def _say_resident(self, session_id: str) -> None:
+        share, size = self.resident[session_id]
+        self.bound[session_id] = (ComesBack.DEVICE, (share,))
+        self.undelivered.append(ev.PauseSaved(session_id, "resident", resident_bytes=size))
 
     def _forget(self, session_id: str) -> None:
         """Nothing of it is put aside any more, and what was said of that is not said of the next pause."""
@@ -239,6 +265,7 @@ class World:
         self._check_states()
         self._check_quotas()
         self._check_host_memory()
+        self._check_device_memory()
 
     def check_drains(self) -> None:
         """When all is well again and all leases have run out, nothing is held and nobody is forgotten."""
@@ -267,6 +294,7 @@ class World:
         assert not left, f"forgotten: {left}"
         assert set(waiting) <= served, "somebody waited and was never served"
         assert not self.running, f"leaked: {self.running}"
+        assert not self.resident, f"stayed for ever: {self.resident}"
 
     def _check_no_share_twice(self) -> None:
         held = [(share, s.id) for s in self.broker.state.sessions.values() for share in s.shares]
@@ -278,6 +306,8 @@ class World:
         for s in self.broker.state.sessions.values():
             assert (s.held_from is not None) == bool(s.shares), f"{s.id} holds {s.shares} since {s.held_from}"
             away = s.pause is not None and s.pause.phase in (PausePhase.SAVED, PausePhase.WANTED)
+            # who has stayed on a device and is moved out of it has given its shares away before
+            away = away or (s.pause is not None and s.pause.resident_on is not None)
             holds = s.state in (SessionState.READY, SessionState.ACTIVE, SessionState.PAUSED)
             if holds and not (away and not s.shares):
                 assert len(s.shares) == s.request.count, f"{s.id} is {s.state.value} with {len(s.shares)} shares"
@@ -286,6 +316,7 @@ class World:
                 assert not s.busy or s.pause.phase is PausePhase.SAVING, f"{s.id} computes while it is paused"
             elif s.state is not SessionState.ENDING:
                 assert s.pause is None, f"{s.id} is {s.state.value} and has a pause"
+            assert s.state is not SessionState.ENDED or s.id not in self.resident, f"{s.id} ended and has stayed"
             if s.state in (SessionState.QUEUED, SessionState.ENDED):
                 assert not s.shares, f"{s.id} is {s.state.value} and holds shares"
                 assert s.id not in self.running or s.state is SessionState.QUEUED, f"{s.id} ended and still runs"
@@ -329,7 +360,28 @@ class World:
         held = {i: size for i, size in self.aside.items() if states.get(i) not in (None, SessionState.ENDED)}
         assert sum(held.values()) <= PAUSED_BYTES, f"in host memory: {held}"
 
+    def _check_device_memory(self) -> None:
+        """What those who hold a device asked for, and what others really have there, is no more than it has."""
+        promised: dict[str, int] = {}
+        for session in self.broker.state.sessions.values():
+            for share in session.shares:
+                promised[share.device_uuid] = promised.get(share.device_uuid, 0) + _asked(session, share)
+        for session_id, (share, size) in self.resident.items():
+            if session_id in self.broker.state.sessions and not self.broker.state.sessions[session_id].shares:
+                promised[share.device_uuid] = promised.get(share.device_uuid, 0) + size
+        for device, size in promised.items():
+            assert size <= DEVICE_BYTES[device], f"{device}: {size} bytes are promised"
+
+    def _check_fits(self, session_id: str, share: Share) -> None:
+        """Who starts has what it asked for, beside what has really stayed there."""
+        session = self.broker.state.sessions[session_id]
+        others = [(on, size) for i, (on, size) in self.resident.items() if i != session_id]
+        there = sum(size for on, size in others if _CONFLICT(on, share))
+        assert there + _asked(session, share) <= share.memory_bytes, f"{session_id} starts beside {there} bytes"
+
     def _run(self, session_id: str, shares: tuple[Share, ...]) -> None:
+        for share in shares:
+            self._check_fits(session_id, share)
         for other, theirs in self.running.items():
             if other == session_id:
                 continue
@@ -337,6 +389,10 @@ class World:
                 for b in theirs:
                     assert not _CONFLICT(a, b), f"{session_id} started on {a.id} where {other} still runs"
         self.running[session_id] = shares
+
+
+def _asked(session: Session, share: Share) -> int:
+    return share.memory_bytes if session.request.memory_bytes is None else session.request.memory_bytes
 
 
 def random_request(rng: random.Random) -> Request:

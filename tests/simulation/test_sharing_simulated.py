@@ -107,6 +107,23 @@ def test_two_share_one_gpu_beyond_its_memory_and_each_cell_is_paid_once() -> Non
     assert out.host_peak_bytes >= 20 * GB
 
 
+def test_who_asks_for_a_part_of_a_gpu_takes_turns_on_it_without_moving_until_somebody_needs_all_of_it() -> None:
+    two = [
+        visit("ann", 0.0, (0, 60), (600, 30), (600, 30), memory_gb=10),
+        visit("bob", 100.0, (0, 60), (600, 30), (600, 30), memory_gb=10),
+    ]
+    site = Site(devices={"whole": 1})
+    out = run_shared(SCHEMES["E1-stay"], site, two, 0.1)
+    assert (out.moves, out.host_peak_bytes, out.moved_out) == (0, 0, 0)
+    assert out.stays > 0
+    assert max(out.cell_waits) < 60.0
+    assert run_shared(SCHEMES["E1"], site, two, 0.1).moves > 0
+    all_of_it = visit("cem", 200.0, (0, 60))
+    crowded = run_shared(SCHEMES["E1-stay"], site, [two[0], two[1], all_of_it], 0.1)
+    assert crowded.moved_out > 0
+    assert crowded.killed == 0
+
+
 def test_today_who_leaves_a_notebook_open_keeps_the_gpu_until_it_is_culled() -> None:
     visits = [visit("ann", 0.0, (0, 60), closes=False), visit("bob", 600.0, (0, 60))]
     out = run_bound(SCHEMES["A"], Site(devices={"whole": 1}), visits, 1.0)
@@ -194,8 +211,8 @@ def _twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shares are given away when a pause is asked for, not when what was on them is safe."""
     begin = pausing.begin
 
-    def hasty(state, session, why, now):  # type: ignore[no-untyped-def]
-        out = begin(state, session, why, now)
+    def hasty(state, session, why, now, stays_bytes=0):  # type: ignore[no-untyped-def]
+        out = begin(state, session, why, now, stays_bytes)
         state.put_session(lifecycle.let_go(state, state.sessions[session.id], now))
         return out
 
@@ -228,7 +245,12 @@ def _over_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "over", lambda state, session, flavor, fraction: None)
 
 
-@pytest.mark.parametrize("mutate", [_twice, _any_slice, _unpaid, _over_quota])
+def _crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has stayed on a device is not looked at when somebody gets that."""
+    monkeypatch.setattr(queue, "fits", lambda state, session, share, through=(): True)
+
+
+@pytest.mark.parametrize("mutate", [_twice, _any_slice, _unpaid, _over_quota, _crowded])
 def test_the_simulation_notices_a_broken_broker(mutate, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     mutate(monkeypatch)
     noticed = False

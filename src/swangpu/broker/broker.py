@@ -19,7 +19,7 @@ from .estimate import foresee
 from .lifecycle import begin_end, capped, claim, demand, grant, settle_advice, stop
 from .queue import Round, undoable_in_the_way
 from .reasons import waiting_reason
-from .reclaim import make_room
+from .reclaim import make_room, memory_short
 from .reservations import edge_between
 from .state import BrokerState, Look
 
@@ -67,6 +67,7 @@ class Broker:
             ev.KernelGone: self._about(heard.kernel_gone),
             ev.AttachFailed: self._about(heard.attach_failed),
             ev.ActivityReported: self._about(heard.activity),
+            ev.MemoryShort: lambda event, now: memory_short(self.state, event.uuid, now),
             ev.Ticked: lambda event, now: [],
             ev.Recovered: self._recovered,
         }

@@ -71,12 +71,18 @@ class PauseWork(Command):
     """Close the gates of its kernels, see that they are idle, put aside what they have on the device.
 
     Answer with ``PauseSaved`` or ``PauseFailed``; after the latter the gates are open. No more than ``budget_bytes`` of
-    host memory may be taken for it; None: no limit but the system's.
+    host memory may be taken for it; None: no limit but the system's. Where they have no more than ``stays_bytes`` on
+    the device, it may stay there.
+
+    ``leaves``: they have stayed on their device behind closed gates, and are to be moved out of it now. The gates stay
+    closed, whatever comes of it.
     """
 
     session_id: str
     methods: tuple[str, ...] = ()
     budget_bytes: int | None = None
+    stays_bytes: int = 0
+    leaves: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from .deadline import is_kept, may_pause_at, may_release_at
 from .placement import choose, count_by_device, free_shares
 from .policy import ReclaimMode
 from .queue import ahead_of, candidates, is_on
+from .residents import is_leaving, place_of
 from .state import BrokerState
 
 __all__ = ["WaitEstimate", "estimate_wait", "foresee", "frees_at", "remember_wait"]
@@ -57,9 +58,11 @@ def frees_at(
     wanted = {(c.pool, c.flavor.name) for c in candidates(state, request)}
     out: list[float] = []
     for session in state.live():
-        if (session.pool, session.flavor) not in wanted or not session.shares:
+        if (session.pool, session.flavor) not in wanted:
             continue
-        if tied is not None and not any(is_on(share, tied) for share in session.shares):
+        # who is moved out of what it has stayed on is in the way there like who holds it
+        shares = place_of(session) if is_leaving(session) else session.shares
+        if not shares or (tied is not None and not any(is_on(share, tied) for share in shares)):
             continue
         if session.state is SessionState.ENDING:
             end = now
@@ -72,7 +75,7 @@ def frees_at(
             gives_way_at = _gives_way_at(state, session, now, expecting)
             if gives_way_at is not None:
                 end = min(end, max(now, gives_way_at) + PAUSING_S)
-        out.extend([max(end, now)] * len(session.shares))
+        out.extend([max(end, now)] * len(shares))
     return sorted(out)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "KernelAttached",
     "KernelGone",
     "Looked",
+    "MemoryShort",
     "PauseFailed",
     "PauseSaved",
     "Paused",
@@ -130,6 +131,8 @@ class PauseSaved(SessionEvent):
         Where it can go on.
     code, text : str
         Why its shares can't be given away, where it was tried to put aside what is on them; or what is there still.
+    resident_bytes : int
+        What has stayed on the device: it was no more than what may. Nothing was moved then, and it goes on there.
     """
 
     method: str
@@ -138,6 +141,7 @@ class PauseSaved(SessionEvent):
     comes_back: ComesBack = ComesBack.DEVICE
     code: str = ""
     text: str = ""
+    resident_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -236,6 +240,13 @@ class ActivityReported(SessionEvent):
     """Whether a cell of the session runs now, or its GPU computes without one."""
 
     busy: bool
+
+
+@dataclass(frozen=True)
+class MemoryShort(Event):
+    """There is little free memory left on a device or MIG device: who holds it has grown, or somebody else is there."""
+
+    uuid: str
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """How much host memory paused sessions may have, all together: what is left of it is set aside before anything moves.
 
 A session that is being saved counts with what was set aside for it, which is never less than what it may save; once it
-is saved it counts with what it is.
+is saved it counts with what it is. One that has stayed on its device counts nothing, until it is moved out.
 """
 
 from __future__ import annotations
 
 from ..domain.devices import ShareKind
 from ..domain.sessions import PausePhase, Session
+from .residents import place_of
 from .state import BrokerState
 
 __all__ = ["room_for", "worth_a_wait"]
@@ -51,5 +52,6 @@ def _is_saving(session: Session) -> bool:
 
 def _at_most(session: Session) -> int:
     """What it can have on its devices: a time-slice is advice, so all of its device."""
-    parts = [s.fraction if s.kind is ShareKind.TIME_SLICE and s.fraction > 0 else 1.0 for s in session.shares]
-    return sum(round(s.memory_bytes / part) for s, part in zip(session.shares, parts, strict=True))
+    shares = place_of(session)
+    parts = [s.fraction if s.kind is ShareKind.TIME_SLICE and s.fraction > 0 else 1.0 for s in shares]
+    return sum(round(s.memory_bytes / part) for s, part in zip(shares, parts, strict=True))

@@ -107,6 +107,8 @@ class Index:
         Ids of sessions whose shares will be free when what they do now is done.
     moving : dict of str to str
         Ids of sessions that are being put aside or brought back, with their pools.
+    residents : dict of str to dict
+        By device, ids of paused sessions that have stayed there though they hold nothing.
     """
 
     def __init__(self, state: BrokerState) -> None:
@@ -119,6 +121,8 @@ class Index:
         self.idle: dict[str, float | None] = {}
         self.coming: dict[str, None] = {}
         self.moving: dict[str, str] = {}
+        self.residents: dict[str, dict[str, None]] = {}
+        self._resident_on: dict[str, str] = {}
         self.live: dict[str, None] = {}
         #: ids of sessions that a policy which only advises would have taken
         self.advised: dict[str, None] = {}
@@ -279,6 +283,7 @@ class Index:
             self.dirty = self.dirty or s.undo_until is not None
         else:
             self.coming.pop(s.id, None)
+        self._stay(s.id, s.pause.resident_on if s.pause is not None and not s.shares else None)
         if phase in (PausePhase.SAVING, PausePhase.RESTORING):
             self.moving[s.id] = s.pool or ""
         elif self.moving.pop(s.id, None) is not None:
@@ -288,11 +293,29 @@ class Index:
         for ids in (self.live, self.waiting, self.idle, self.coming, self.advised):
             ids.pop(s.id, None)
         self.moving.pop(s.id, None)
+        self._stay(s.id, None)
         mine = self.of_user.get(s.user)
         if mine is not None:
             mine.pop(s.id, None)
             if not mine:
                 del self.of_user[s.user]
+
+    def _stay(self, session_id: str, on: Share | None) -> None:
+        """Where a paused session has stayed, if anywhere."""
+        before = self._resident_on.get(session_id)
+        after = on.device_uuid if on is not None else None
+        if before == after:
+            return
+        if before is not None:
+            del self._resident_on[session_id]
+            del self.residents[before][session_id]
+            if not self.residents[before]:
+                del self.residents[before]
+        if after is not None:
+            self._resident_on[session_id] = after
+            self.residents.setdefault(after, {})[session_id] = None
+        # what has stayed was in the way of somebody, perhaps
+        self.dirty = True
 
     def _schedule(self, session: Session) -> None:
         at = deadline_of(self._state.policy, session, self._state.now)

@@ -1,5 +1,8 @@
 """A session is put aside, and brought back: ``saving → saved → wanted → restoring``.
 
+What it has may stay on its device where there is room for it beside who comes next; it goes on there without a copy, or
+is moved out when the room is needed: ``saving`` once more, now without shares.
+
 Its shares go to somebody else only once what its kernels had on the device is known to be safe. Whatever fails is an
 outcome: before the save everything goes on as it was, after it the person is told what became of it.
 """
@@ -24,7 +27,9 @@ from .lifecycle import (
     title_of,
     uncut,
 )
-from .queue import Grant
+from .queue import Grant, options_of, place
+from .quotas import over
+from .residents import is_leaving
 from .state import BrokerState
 
 __all__ = [
@@ -32,6 +37,7 @@ __all__ = [
     "begin",
     "failed",
     "methods_of",
+    "move_out",
     "regrant",
     "resumed",
     "resumed_not",
@@ -62,17 +68,37 @@ def methods_of(state: BrokerState, session: Session) -> tuple[str, ...]:
     return tuple(m for m in allowed if m in session.pause_methods)
 
 
-def begin(state: BrokerState, session: Session, why: str, now: float) -> list[Command]:
+def begin(state: BrokerState, session: Session, why: str, now: float, stays_bytes: int = 0) -> list[Command]:
     """Have it put aside; its shares stay its own until that is confirmed.
 
-    One that is paused and has kept them stays paused whatever comes of it, if that is what its owner has asked for.
+    ``stays_bytes``: what has no more than that on the device may stay there. One that is paused and has kept its
+    shares stays paused whatever comes of it, if that is what its owner has asked for.
     """
     room_bytes = hostroom.room_for(state, session)
     pause = session.pause or Pause(PausePhase.SAVING, why, now)
-    pause = replace(pause, phase=PausePhase.SAVING, sent_at=now, room_bytes=room_bytes, kept=False)
+    pause = replace(
+        pause, phase=PausePhase.SAVING, sent_at=now, room_bytes=room_bytes, kept=False, stays_bytes=stays_bytes
+    )
     paused = replace(session, state=SessionState.PAUSED, pause=pause, idle_ends_at=None, reason=None)
     state.put_session(settle_advice(paused, now))
-    return [PauseWork(session.id, methods_of(state, session), room_bytes)]
+    return [_told(state, paused, pause)]
+
+
+def move_out(state: BrokerState, session: Session, now: float) -> list[Command]:
+    """Have what has stayed on a device moved out of it; it counts as there until that is confirmed."""
+    if session.pause is None:
+        return []
+    room_bytes = hostroom.room_for(state, session)
+    pause = replace(session.pause, phase=PausePhase.SAVING, sent_at=now, room_bytes=room_bytes, again_at=None)
+    state.put_session(replace(session, pause=pause))
+    return [_told(state, session, pause)]
+
+
+def _told(state: BrokerState, session: Session, pause: Pause) -> PauseWork:
+    leaves = pause.resident_on is not None
+    # what was allowed once may not be any more, and it has to go all the same
+    methods = methods_of(state, session) or (session.pause_methods if leaves else ())
+    return PauseWork(session.id, methods, pause.room_bytes, pause.stays_bytes, leaves)
 
 
 def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float) -> list[Command]:
@@ -80,10 +106,17 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
     pause = session.pause
     if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.SAVING:
         return []
+    leaves, stays = is_leaving(session), event.frees and event.resident_bytes > 0
+    if leaves and stays:
+        # that it may stay was said before it was told to go
+        return []
+    if leaves and not event.frees:
+        return _stays_on(state, session, ev.PauseFailed(session.id, event.code or "not_saved", event.text), now)
     phase = PausePhase.SAVED if pause.wanted_at is None else PausePhase.WANTED
-    first = session.shares[0] if event.comes_back is not ComesBack.ANYWHERE and session.shares else None
+    was = session.shares[0] if session.shares else pause.resident_on
+    first = was if event.comes_back is not ComesBack.ANYWHERE or stays else None
     # only whole devices are like each other to the driver
-    remaps = event.comes_back is ComesBack.FLAVOR and first is not None and first.kind is ShareKind.WHOLE
+    remaps = event.comes_back is ComesBack.FLAVOR and not stays and first is not None and first.kind is ShareKind.WHOLE
     # a process that has begun to use one MIG device can't go on with another one, though it be on the same GPU
     device = (first.mig_uuid or first.device_uuid) if first is not None else None
     done = replace(
@@ -95,7 +128,13 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
         sent_at=None,
         room_bytes=None,
         remaps=remaps,
+        stays_bytes=0,
+        resident_bytes=event.resident_bytes if stays else 0,
+        resident_on=was if stays else None,
     )
+    if leaves:
+        state.put_session(replace(session, pause=done, pause_again_at=None, lost_since=None))
+        return []
     session = replace(session, busy=False, busy_s=busy_seconds(session, now), busy_from=None)
     # one that had kept its shares is counted already
     session = replace(session, pauses=session.pauses + (pause.method is None), pause_again_at=None)
@@ -124,6 +163,8 @@ def failed(state: BrokerState, session: Session, event: ev.PauseFailed, now: flo
         return []
     if event.lost:
         return _lost(state, session, event.code, event.text, now)
+    if is_leaving(session):
+        return _stays_on(state, session, event, now)
     # A cell that runs says nothing against another attempt once it has ended.
     works = event.code == "kernel_busy"
     again_at = now + (BUSY_RETRY_S if works else state.policy.pause_retry_s)
@@ -141,6 +182,39 @@ def failed(state: BrokerState, session: Session, event: ev.PauseFailed, now: flo
         return []
     title = title_of(state, session)
     return [notify(session, "not_paused", "warning", f"{title} could not be paused: {event.text}", title=title)]
+
+
+def _stays_on(state: BrokerState, session: Session, event: ev.PauseFailed, now: float) -> list[Command]:
+    """It could not be moved out: it has its GPU back, as one that can't be put aside keeps it.
+
+    Where that is somebody else's it stays as it is, and that is tried again. Where nobody has it, and it can't be its
+    own either, others would wait for that in vain: it is given up in the end, as one that can't be brought back is.
+    """
+    pause = session.pause
+    on = pause.resident_on if pause is not None else None
+    if pause is None or on is None:
+        return []
+    reason = Reason(event.code, f"It could not be moved to host memory for who waits. {event.text}")
+    phase = PausePhase.SAVED if pause.wanted_at is None else PausePhase.WANTED
+    pause = replace(pause, phase=phase, sent_at=None, room_bytes=None)
+    again_at = now + state.policy.pause_retry_s
+    stays = replace(session, pause=pause, pause_again_at=again_at, reason=reason)
+    state.put_session(stays)
+    title = title_of(state, session)
+    text = f"{title} could not be paused: {event.text}"
+    told = [notify(session, "not_paused", "warning", text, title=title)] if event.doubtful else []
+    for option in options_of(state, stays):
+        if over(state, stays, option.flavor.name, option.fraction) is None:
+            shares = place(state, stays, option, now)
+            if shares is not None:
+                return [*regrant(state, Grant(stays, option, shares), now), *told]
+    pool = state.index.pools.get(on.pool)
+    if pool is None or on.id not in pool.free.get(on.flavor, {}):
+        return [*told]
+    if pause.attempts + 1 >= ATTEMPTS:
+        return _lost(state, stays, event.code, reason.text, now, why=EndReason.FAILED)
+    state.put_session(replace(stays, pause=replace(pause, attempts=pause.attempts + 1)))
+    return [*told]
 
 
 def want(state: BrokerState, session: Session, now: float) -> list[Command]:
@@ -189,7 +263,14 @@ def regrant(state: BrokerState, given: Grant, now: float) -> list[Command]:
             session,
             pool=given.candidate.pool,
             flavor=given.candidate.flavor.name,
-            pause=replace(pause, phase=PausePhase.RESTORING, sent_at=now, freed_at=None),
+            pause=replace(
+                pause,
+                phase=PausePhase.RESTORING,
+                sent_at=now,
+                freed_at=None,
+                # a slice of its device is as good to it as another
+                resident_on=given.shares[0] if pause.resident_on is not None else None,
+            ),
             lease_until=session.lease_until + stood_s if session.lease_until is not None else None,
             lease_max_until=session.lease_max_until + stood_s if session.lease_max_until is not None else None,
             lease_before=(before[0] + stood_s, before[1] + stood_s) if before is not None else None,
@@ -206,7 +287,9 @@ def resumed(state: BrokerState, session: Session, event: ev.ResumeDone, now: flo
     pause = session.pause
     if session.state is not SessionState.PAUSED or pause is None or pause.phase is not PausePhase.RESTORING:
         return []
-    active = replace(settle_pause(session, now), state=SessionState.ACTIVE, reason=None)
+    # that it could not make room is said until it computes: see `failed`
+    told = session.reason if session.reason is not None and session.reason.code == NO_ROOM else None
+    active = replace(settle_pause(session, now), state=SessionState.ACTIVE, reason=None if event.busy else told)
     if event.busy:
         active = replace(active, busy=True, busy_from=now, idle_since=None)
     else:
@@ -253,7 +336,7 @@ def retry(state: BrokerState, session: Session, now: float) -> list[Command]:
         return []
     if pause.phase is PausePhase.SAVING:
         state.put_session(replace(session, pause=replace(pause, sent_at=now)))
-        return [PauseWork(session.id, methods_of(state, session), pause.room_bytes)]
+        return [_told(state, session, pause)]
     if pause.phase is PausePhase.RESTORING:
         state.put_session(replace(session, pause=replace(pause, sent_at=now)))
         return [ResumeWork(session.id)]

@@ -41,6 +41,9 @@ class Reclaim:
         So many sessions of a pool are put aside or brought back at a time: they share the way to host memory.
     methods : tuple of str
         The ways of pausing that may be used.
+    resident : bool
+        What a paused session has may stay on its device, where that and what somebody else asked for fit there
+        together.
     """
 
     mode: ReclaimMode = ReclaimMode.ADVISE
@@ -50,6 +53,7 @@ class Reclaim:
     residency_s: float = 3.0
     moves: int = 4
     methods: tuple[str, ...] = ("offload", "carry", "checkpoint")
+    resident: bool = True
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ from ..domain.rows import replace
 from .commands import Command
 from .deadline import HOLDING
 from .lifecycle import capped, notify, title_of
+from .residents import place_of
 from .state import BrokerState
 
 __all__ = ["reported"]
@@ -39,9 +40,10 @@ def _lost_or_back(state: BrokerState, inventory: PoolInventory, now: float) -> l
     out: list[Command] = []
     there = {s.id for s in inventory.shares} - set(inventory.lost)
     for session in list(state.live()):
-        if session.pool != inventory.pool or not session.shares:
+        shares = place_of(session)
+        if session.pool != inventory.pool or not shares:
             continue
-        missing = any(share.id not in there for share in session.shares)
+        missing = any(share.id not in there for share in shares)
         title = title_of(state, session)
         if missing and session.lost_since is None:
             state.put_session(replace(session, lost_since=now))

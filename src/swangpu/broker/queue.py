@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,6 +16,7 @@ from .placement import choose, free_by_device, free_shares
 from .quotas import borrows, over
 from .reservations import barred as reserved_from
 from .reservations import reserved_shares
+from .residents import fits
 from .state import BrokerState
 
 __all__ = [
@@ -191,6 +192,7 @@ def place(
     *,
     barred: Iterable[str] = (),
     ignoring: frozenset[str] = frozenset(),
+    through: Container[str] = (),
 ) -> tuple[Share, ...] | None:
     """Shares for a session in one candidate, or None.
 
@@ -200,6 +202,8 @@ def place(
         Ids of shares that are for others.
     ignoring : frozenset of str
         Ids of held shares to look through.
+    through : container of str
+        Ids of residents to look through.
     """
     inventory, index = state.pools[option.pool], state.index.pools.get(option.pool)
     if index is None or (not ignoring and not index.free.get(option.flavor.name)):
@@ -208,6 +212,8 @@ def place(
     if state.policy.reservations:
         closed = closed | reserved_from(state, session, option.pool, now)
     free = free_shares(state, inventory, option.flavor.name, barred=closed, ignoring=ignoring)
+    if state.index.residents:
+        free = [s for s in free if fits(state, session, s, through)]
     tied = tied_to(session)
     if tied is not None:
         free = [s for s in free if is_on(s, tied)]

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..domain.devices import Share
 from ..domain.rows import replace
 from ..domain.sessions import EndReason, Reason, Session, SessionState
-from . import hostroom, pausing
+from . import hostroom, pausing, residents
 from .commands import Command
 from .deadline import at_longest, gives_way_at, is_kept
 from .exclusion import conflict
@@ -19,10 +20,11 @@ from .lifecycle import begin_end, cut_off, notify, settle_advice, title_of
 from .policy import Quota, Reclaim, ReclaimMode
 from .queue import Candidate, in_the_way, is_on, options_of, place, tied_to
 from .quotas import borrowers, borrows, over
+from .residents import is_leaving, leaves_first, may_move_out
 from .state import BrokerState
 from .words import span
 
-__all__ = ["idle_over", "make_room", "wanted_back"]
+__all__ = ["idle_over", "make_room", "memory_short", "wanted_back"]
 
 
 @dataclass
@@ -41,6 +43,10 @@ class _Plan:
         Of those who are ready, who is on a device or MIG device, and who is in the way of a pool's flavor.
     called : set of str
         Ids of those who have borrowed what somebody who waits gets after a notice.
+    leaving, movable, out : set of str
+        Ids of residents that are gone as good as now, of those that can be moved out, and of those that are to be.
+    stays : dict
+        Of those who are chosen, how many bytes may stay on the device beside who comes.
     """
 
     ignoring: set[str]
@@ -51,6 +57,10 @@ class _Plan:
     by_place: dict[str, list[Session]]
     by_option: dict[tuple[str, str], list[Session]]
     called: set[str] = field(default_factory=set)
+    leaving: set[str] = field(default_factory=set)
+    movable: set[str] = field(default_factory=set)
+    out: set[str] = field(default_factory=set)
+    stays: dict[str, int] = field(default_factory=dict)
 
     def victims(self, state: BrokerState, option: Candidate, tied: str | None) -> list[Session]:
         """Of those who are ready, who could make room for one way to serve somebody."""
@@ -89,6 +99,9 @@ def make_room(state: BrokerState, unserved: Sequence[Session], now: float) -> li
         for where in dict.fromkeys(w for s in one.shares for w in (s.device_uuid, s.mig_uuid) if w is not None):
             places.setdefault(where, []).append(one)
     plan = _Plan(coming, set(), rows, ready, {}, places, {})
+    staying = residents.everybody(state)
+    plan.leaving = {s.id for s in staying if is_leaving(s)}
+    plan.movable = {s.id for s in staying if may_move_out(s, now)}
     out: list[Command] = []
     for session in unserved:
         if not _served_by(state, session, plan, now):
@@ -100,9 +113,25 @@ def make_room(state: BrokerState, unserved: Sequence[Session], now: float) -> li
         if session.state is not SessionState.ACTIVE and not is_kept(session):
             continue
         if why is not None:
-            out += _give_way(state, session, why, now)
+            out += _give_way(state, session, why, now, plan.stays.get(session_id, 0))
         elif session.advised_from is not None:
             state.put_session(settle_advice(session, now))
+    for session in sorted((state.sessions[i] for i in plan.out), key=leaves_first):
+        if not _later(state, session):
+            out += pausing.move_out(state, session, now)
+    return out
+
+
+def memory_short(state: BrokerState, uuid: str, now: float) -> list[Command]:
+    """Who holds a device needs more of it than is left: all who have stayed there leave, the longest idle first.
+
+    For whom there may be room in host memory in a moment, and is none yet, waits for the next time that this is said.
+    """
+    there = [s for s in residents.everybody(state) if any(is_on(share, uuid) for share in residents.place_of(s))]
+    out: list[Command] = []
+    for session in sorted((s for s in there if may_move_out(s, now)), key=leaves_first):
+        if not hostroom.worth_a_wait(state, session):
+            out += pausing.move_out(state, session, now)
     return out
 
 
@@ -129,6 +158,13 @@ def _served_by(state: BrokerState, waiting: Session, plan: _Plan, now: float) ->
         if _take(state, waiting, option, plan, ignoring, now):
             return True
     tied = tied_to(waiting)
+    through = plan.leaving | plan.movable
+    for option in options if through else ():
+        found = place(state, waiting, option, now, barred=plan.used, ignoring=ignoring, through=through)
+        if found is not None:
+            plan.used |= {s.id for s in found}
+            _share_memory(state, waiting, found, plan)
+            return True
     for option in options:
         own = not borrows(state, waiting, option.flavor.name, option.fraction)
         lent = {s.id for s in borrowers(state, option.flavor.name)} if own and state.policy.groups else set()
@@ -149,6 +185,7 @@ def _served_by(state: BrokerState, waiting: Session, plan: _Plan, now: float) ->
                 now,
                 barred=plan.used,
                 ignoring=ignoring | shares,
+                through=through,
             )
             if found is None:
                 continue
@@ -158,16 +195,38 @@ def _served_by(state: BrokerState, waiting: Session, plan: _Plan, now: float) ->
                     plan.chosen[victim_id] = reason
                     plan.ignoring |= {s.id for s in state.sessions[victim_id].shares}
             plan.used |= {s.id for s in found}
-            return state.policy.reclaim_of(option.pool).mode is ReclaimMode.ENFORCE
+            enforced = state.policy.reclaim_of(option.pool).mode is ReclaimMode.ENFORCE
+            if enforced:
+                _share_memory(state, waiting, found, plan, [i for i in trial if i in plan.chosen])
+            return enforced
     return False
+
+
+def _share_memory(
+    state: BrokerState, waiting: Session, found: Sequence[Share], plan: _Plan, victims: Sequence[str] = ()
+) -> None:
+    """Who has to leave the device for somebody who waits, and what those who give way may leave there."""
+    for share in found:
+        staying = [s for s in residents.beside(state, waiting, share) if s.id not in plan.leaving]
+        left = share.memory_bytes - residents.need_bytes(waiting, share) - sum(map(residents.bytes_of, staying))
+        for one in sorted(staying, key=leaves_first):
+            if left < 0 and one.id in plan.movable:
+                plan.leaving.add(one.id)
+                plan.out.add(one.id)
+                left += residents.bytes_of(one)
+        for victim_id in victims:
+            if any(conflict(mine, share) for mine in state.sessions[victim_id].shares):
+                plan.stays[victim_id] = max(0, left)
+                # how much of it that will be is not known yet
+                left = 0
 
 
 def _take(
     state: BrokerState, waiting: Session, option: Candidate, plan: _Plan, ignoring: frozenset[str], now: float
 ) -> bool:
-    if not ignoring:
+    if not ignoring and not plan.leaving:
         return False
-    found = place(state, waiting, option, now, barred=plan.used, ignoring=ignoring)
+    found = place(state, waiting, option, now, barred=plan.used, ignoring=ignoring, through=plan.leaving)
     if found is None:
         return False
     plan.used |= {s.id for s in found}
@@ -185,15 +244,15 @@ def _may_give_way(state: BrokerState, victim: Session, why: str, now: float) -> 
     return at is not None and at <= now
 
 
-def _give_way(state: BrokerState, session: Session, why: str, now: float) -> list[Command]:
+def _give_way(state: BrokerState, session: Session, why: str, now: float, stays_bytes: int) -> list[Command]:
     rule = state.policy.reclaim_of(session.pool or "")
     can_pause = bool(pausing.methods_of(state, session)) and (session.pause_again_at or 0.0) <= now
     if rule.mode is ReclaimMode.ENFORCE:
         # Who was warned because a pause has failed is left alone: with each attempt the warning would begin anew.
         if can_pause and (session.idle_ends_at is None or session.pause_again_at is None):
-            moving = sum(1 for pool in state.index.moving.values() if pool == session.pool)
-            later = moving >= rule.moves or hostroom.worth_a_wait(state, session)
-            return [] if later else pausing.begin(state, session, why, now)
+            if _later(state, session):
+                return []
+            return pausing.begin(state, session, why, now, stays_bytes if rule.resident else 0)
         return _warn(state, session, rule, now) if session.idle_ends_at is None else []
     if session.advised_from is not None:
         return []
@@ -203,6 +262,12 @@ def _give_way(state: BrokerState, session: Session, why: str, now: float) -> lis
     title, minutes = title_of(state, session), _idle_minutes(session, now)
     text = f"{title} has been idle for {minutes} min, and somebody waits for it. Please release it if you can."
     return [notify(session, "idle_wanted", "warning", text, "release", title=title, minutes=minutes)]
+
+
+def _later(state: BrokerState, session: Session) -> bool:
+    """Whether others have to be moved before it."""
+    moving = sum(1 for pool in state.index.moving.values() if pool == session.pool)
+    return moving >= state.policy.reclaim_of(session.pool or "").moves or hostroom.worth_a_wait(state, session)
 
 
 def _warn(state: BrokerState, session: Session, rule: Reclaim, now: float) -> list[Command]:

@@ -61,7 +61,10 @@ class Priority(str, Enum):
 
 
 class PausePhase(str, Enum):
-    """``saving → saved → wanted → restoring``; only in the first and the last are shares held for certain."""
+    """``saving → saved → wanted → restoring``; only in the last are shares held for certain.
+
+    Who is saved and has stayed on its device goes through the first again, without shares, to be moved out of it.
+    """
 
     SAVING = "saving"
     SAVED = "saved"
@@ -153,6 +156,12 @@ class Pause:
         While it is being saved: how much host memory is set aside for that; None where the site sets no limit.
     remaps : bool
         It can come back on any share of its flavor and pool, and not on ``device_uuid`` only.
+    stays_bytes : int
+        While it is being saved: what has no more than that on the device may stay there.
+    resident_bytes : int
+        What has stayed on the device, though its shares are free for others.
+    resident_on : Share or None
+        Where that is; None when nothing has stayed.
     """
 
     phase: PausePhase
@@ -169,6 +178,9 @@ class Pause:
     again_at: float | None = None
     room_bytes: int | None = None
     remaps: bool = False
+    stays_bytes: int = 0
+    resident_bytes: int = 0
+    resident_on: Share | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..broker import commands as cmd
 from ..broker import reservations
@@ -11,7 +11,7 @@ from ..broker.exclusion import conflict
 from ..broker.index import Index
 from ..broker.policy import Policy
 from ..broker.state import BrokerState, Changes
-from ..domain.devices import Share
+from ..domain.devices import Share, ShareKind
 from ..domain.sessions import PausePhase, Session, SessionState
 from .machines import Broken
 
@@ -32,7 +32,8 @@ class Audit:
 
     Notes
     -----
-    Nothing is held twice; what is held is what the usage records say, to the second; quotas are never passed by a
+    Nothing is held twice; nobody is promised memory of a device that somebody else is promised, or has stayed in; what
+    is held is what the usage records say, to the second; quotas are never passed by a
     grant; nobody but those admitted is on what is set aside; whoever waits is served within a bound; what is derived
     from the tables (and kept up to date at each step) is what a reload derives from them.
     """
@@ -45,6 +46,9 @@ class Audit:
         self._held_s: dict[str, float] = {}
         self._waiting: dict[str, float] = {}
         self._whose: dict[str, tuple[str, str]] = {}
+        self._on: dict[str, tuple[tuple[str, int], ...]] = {}
+        self._promised: dict[str, int] = {}
+        self._capacity: dict[str, int] = {}
         self.steps = 0
         self.checks = 0
         self.longest_wait_s = 0.0
@@ -64,6 +68,7 @@ class Audit:
                     self._take(state, row, now)
                 self._sane(row)
             self._waits(session_id, row, now)
+        self._memory(state, rows)
         for command in commands:
             if isinstance(command, cmd.RecordUsage):
                 self._recorded(command)
@@ -112,6 +117,23 @@ class Audit:
         if claimed_at is not None:
             self._held_s[session_id] = self._held_s.get(session_id, 0.0) + len(shares) * (now - max(since, claimed_at))
 
+    def _memory(self, state: BrokerState, rows: Mapping[str, Session | None]) -> None:
+        """What those who hold a device asked for, and what others have left there, is no more than it has."""
+        devices: dict[str, None] = {}
+        for session_id, row in rows.items():
+            before, after = self._on.pop(session_id, ()), _memory_of(row)
+            if after:
+                self._on[session_id] = after
+            for sign, on in ((-1, before), (1, after)):
+                for device, size in on:
+                    self._promised[device] = self._promised.get(device, 0) + sign * size
+                    devices[device] = None
+        for device in devices:
+            if device not in self._capacity:
+                self._capacity[device] = _capacity(state, device)
+            if self._promised[device] > self._capacity[device]:
+                raise Broken(f"{device} has {self._capacity[device]} bytes, and {self._promised[device]} are promised")
+
     def _recorded(self, command: cmd.RecordUsage) -> None:
         record = command.record
         mine = self._held_s.pop(record.session_id, 0.0)
@@ -158,6 +180,8 @@ class Audit:
         for name in ("waiting", "idle", "coming", "moving", "live"):
             if set(getattr(known, name)) != set(getattr(fresh, name)):
                 raise Broken(f"{name} is not what a reload makes of it")
+        if known.residents != fresh.residents:
+            raise Broken("who has stayed where is not what a reload makes of it")
         for pool, mine in known.pools.items():
             for flavor, free in mine.free.items():
                 if set(free) != set(fresh.pools[pool].free[flavor]):
@@ -175,3 +199,20 @@ class Audit:
                     continue
                 if any(number in wanted.get(s.id, ()) for s in shares):
                     raise Broken(f"{session_id} is on what is set aside")
+
+
+def _memory_of(row: Session | None) -> tuple[tuple[str, int], ...]:
+    """By device, what a session is promised or has left there."""
+    if row is None:
+        return ()
+    stayed = row.pause.resident_on if row.pause is not None else None
+    if row.shares:
+        asked = row.request.memory_bytes
+        return tuple((s.device_uuid, s.memory_bytes if asked is None else asked) for s in row.shares)
+    return ((stayed.device_uuid, row.pause.resident_bytes),) if stayed is not None and row.pause is not None else ()
+
+
+def _capacity(state: BrokerState, device: str) -> int:
+    shares = [s for pool in state.pools.values() for s in pool.shares if s.device_uuid == device]
+    whole = max((s.memory_bytes for s in shares if s.kind is ShareKind.WHOLE), default=0)
+    return whole or sum(s.memory_bytes for s in shares)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..broker import commands as cmd
@@ -50,23 +51,30 @@ class Kernel(Protocol):
         """The process has ended."""
 
 
+@dataclass(slots=True, eq=False)
 class _Work:
-    """One session's process."""
+    """One session's process.
 
-    __slots__ = ("attached", "context_on", "id", "kernel", "method", "phase", "saved_bytes", "shares", "turn")
+    Attributes
+    ----------
+    resident_bytes : int
+        What has stayed on its device, though its shares are free for others.
+    context_on : str or None
+        The share on which it has left its context.
+    turn : int
+        What was begun before is overtaken.
+    """
 
-    def __init__(self, session_id: str, kernel: Kernel, shares: tuple[Share, ...]) -> None:
-        self.id = session_id
-        self.kernel = kernel
-        self.shares = shares
-        self.phase = "starting"
-        self.attached = False
-        self.method = ""
-        self.saved_bytes = 0
-        #: the share on which it has left its context
-        self.context_on: str | None = None
-        #: what was begun before is overtaken
-        self.turn = 0
+    id: str
+    kernel: Kernel
+    shares: tuple[Share, ...]
+    phase: str = "starting"
+    attached: bool = False
+    method: str = ""
+    saved_bytes: int = 0
+    resident_bytes: int = 0
+    context_on: str | None = None
+    turn: int = 0
 
 
 class Machines:
@@ -106,12 +114,15 @@ class Machines:
         self.host_peak_bytes = 0
         self.moves = 0
         self.moved_bytes = 0
+        #: how often a session has stayed on its device, and how often one was moved out later
+        self.stays = 0
+        self.moved_out = 0
         self.faults = site.faults
 
     # -- asking -----------------------------------------------------------------------------------
 
     def phase(self, session_id: str) -> str:
-        """``starting``, ``open``, ``saving``, ``saved``, ``restoring``, ``stopping``, or ``gone``."""
+        """``starting``, ``open``, ``resident``, ``saving``, ``saved``, ``restoring``, ``stopping``, or ``gone``."""
         work = self.works.get(session_id)
         return work.phase if work is not None else "gone"
 
@@ -126,7 +137,7 @@ class Machines:
         elif isinstance(command, cmd.StopWork):
             self._stop(command.session_id)
         elif isinstance(command, cmd.PauseWork):
-            self._pause(command.session_id, command.methods)
+            self._pause(command)
         elif isinstance(command, cmd.ResumeWork):
             self._resume(command.session_id)
 
@@ -141,7 +152,7 @@ class Machines:
 
     def vanish(self) -> None:
         """A process dies without our doing."""
-        open_ones = [w for w in self.works.values() if w.phase == "open" and w.attached]
+        open_ones = [w for w in self.works.values() if w.phase in ("open", "resident") and w.attached]
         if open_ones:
             work = self._rng.choice(open_ones)
             self._gone(work)
@@ -197,25 +208,30 @@ class Machines:
 
     # -- putting aside and bringing back ----------------------------------------------------------
 
-    def _pause(self, session_id: str, methods: tuple[str, ...]) -> None:
+    def _pause(self, command: cmd.PauseWork) -> None:
+        session_id, methods = command.session_id, command.methods
         session, work = self._session_of(session_id), self.works.get(session_id)
         pause = session.pause if session is not None else None
         if pause is None or pause.phase is not PausePhase.SAVING:
             return
         if work is None or work.phase in ("starting", "stopping"):
             self._report(ev.PauseFailed(session_id, "no_kernel", "There is no kernel."))
-        elif work.phase == "saved":
+        elif work.phase == "saved" or (work.phase == "resident" and not command.leaves):
             self._say_saved(work)
-        elif work.phase == "open":
+        elif work.phase in ("open", "resident"):
             if work.kernel.computes:
                 self._report(ev.PauseFailed(session_id, "kernel_busy", "A cell runs."))
                 return
-            method = next((m for m in methods if m in work.kernel.methods and self._possible(work, m)), None)
-            if method is None:
+            ways = [m for m in methods if m in work.kernel.methods]
+            method = next((m for m in ways if self._possible(work, m)), None)
+            if ways[:1] == ["offload"] and 0 < self._on_it(work) <= command.stays_bytes:
+                self._stay(work)
+            elif method is None:
                 self._report(ev.PauseFailed(session_id, "not_saved", "There is no room for it."))
             elif self._fails(self.faults.pause_fails):
                 self._pause_fails(work)
             else:
+                self.moved_out += work.phase == "resident"
                 work.phase, work.method, work.saved_bytes = "saving", method, self._bytes_of(work, method)
                 self.host_bytes += work.saved_bytes
                 self.host_peak_bytes = max(self.host_peak_bytes, self.host_bytes)
@@ -227,8 +243,20 @@ class Machines:
             self._gone(work)
         self._report(ev.PauseFailed(work.id, "checkpoint_failed", "It failed.", lost=lost))
 
+    def _stay(self, work: _Work) -> None:
+        """It waits behind its gate, and nothing is moved."""
+        work.phase, work.method, work.resident_bytes = "resident", "resident", self._on_it(work)
+        self.stays += 1
+        self._leave(work)
+        self._say_saved(work)
+
+    def _on_it(self, work: _Work) -> int:
+        """What a process has on its device, its context included; 0 where it has never opened it."""
+        used = work.kernel.used_bytes
+        return used + self._site.context_bytes if used else 0
+
     def _saved(self, work: _Work) -> None:
-        work.phase = "saved"
+        work.phase, work.resident_bytes = "saved", 0
         if work.method == "offload" and work.saved_bytes:
             work.context_on = work.shares[0].id
             self._contexts[work.context_on] = self._contexts.get(work.context_on, 0) + self._site.context_bytes
@@ -236,7 +264,8 @@ class Machines:
         self._say_saved(work)
 
     def _say_saved(self, work: _Work) -> None:
-        self._report(ev.PauseSaved(work.id, work.method, work.saved_bytes, comes_back=self._comes_back(work)))
+        back, stays = self._comes_back(work), work.resident_bytes
+        self._report(ev.PauseSaved(work.id, work.method, work.saved_bytes, comes_back=back, resident_bytes=stays))
 
     def _comes_back(self, work: _Work) -> ComesBack:
         if work.method == "carry" or (self._site.untouched_anywhere and not work.kernel.used_bytes):
@@ -252,7 +281,7 @@ class Machines:
             self._report(ev.ResumeFailed(session_id, "gone", "Its kernel is gone.", lost=True))
         elif work.phase == "open":
             self._report(ev.ResumeDone(session_id, busy=work.kernel.computes))
-        elif work.phase == "saved":
+        elif work.phase in ("saved", "resident"):
             if self._fails(self.faults.resume_fails):
                 lost = self._fails(self.faults.lost)
                 if lost:
@@ -260,13 +289,18 @@ class Machines:
                 self._report(ev.ResumeFailed(session_id, "not_restored", "It does not fit.", lost=lost))
                 return
             came_from = work.shares
-            bound = work.method == "offload" and (work.kernel.used_bytes or not self._site.untouched_anywhere)
+            has_something = work.kernel.used_bytes or not self._site.untouched_anywhere
+            bound = has_something and work.method in ("offload", "resident")
             if bound and came_from[0].kind is ShareKind.MIG and came_from != session.shares:
                 raise Broken(f"{session_id} was on {came_from[0].id} and can't come back on {session.shares[0].id}")
             if self._comes_back(work) is ComesBack.FLAVOR and came_from[0].flavor != session.shares[0].flavor:
                 raise Broken(f"{session_id} was on {came_from[0].flavor} and can't go on with {session.flavor}")
+            stayed, work.resident_bytes = work.phase == "resident", 0
             work.phase, work.shares = "restoring", session.shares
             self._occupy(work)
+            if stayed:
+                self._restored(work)
+                return
             self._forget_context(work)
             self._move(work, self._restored)
 
@@ -333,6 +367,9 @@ class Machines:
                 if whose != work.id and _CONFLICT(share, other):
                     raise Broken(f"{work.id} starts on {share.id} where {whose} still runs")
             rows[share.id] = (share, work.id)
+            stay = sum(w.resident_bytes for w in self.works.values() if w is not work and _stays_beside(w, share))
+            if stay and stay + work.kernel.used_bytes > share.memory_bytes:
+                raise Broken(f"{work.id} starts on {share.id} and does not fit beside {stay} bytes that have stayed")
 
     def _leave(self, work: _Work) -> None:
         for share in work.shares:
@@ -354,3 +391,7 @@ class Machines:
         if work.context_on is not None:
             self._contexts[work.context_on] -= self._site.context_bytes
             work.context_on = None
+
+
+def _stays_beside(work: _Work, share: Share) -> bool:
+    return work.resident_bytes > 0 and any(_CONFLICT(mine, share) for mine in work.shares)

@@ -35,6 +35,9 @@ class Outcome:
         then.
     killed, lost_work_s : int, float
         Processes that ended against the will of somebody who had more to run, and what had run in them.
+    moves, stays, moved_out : int
+        How often something was moved to host memory or back; how often a paused session could stay on its device
+        instead, and how often one that had was moved out later.
     stretch : dict of str to tuple
         By user: seconds for which cells were to run, and seconds in which that was got, with all waiting.
     """
@@ -57,6 +60,8 @@ class Outcome:
     stretch: dict[str, tuple[float, float]] = field(default_factory=dict)
     moves: int = 0
     moved_bytes: int = 0
+    stays: int = 0
+    moved_out: int = 0
     host_peak_bytes: int = 0
     steps: int = 0
     crashes: int = 0
@@ -89,6 +94,8 @@ class Outcome:
             "slowdown": self.took_s / self.ran_s if self.ran_s else 1.0,
             "jain": jain([got / took for got, took in self.stretch.values() if took > 0]),
             "moves_per_hour": self.moves / hours,
+            "stays_per_hour": self.stays / hours,
+            "moved_out_per_hour": self.moved_out / hours,
             "host_peak_gb": self.host_peak_bytes / GB,
             "steps": self.steps,
             "steps_per_s": self.steps / self.cpu_s if self.cpu_s else 0.0,

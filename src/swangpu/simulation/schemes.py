@@ -26,6 +26,8 @@ class Scheme:
         So many bound sessions share a device in turns.
     methods : tuple of str
         Ways of putting a session aside, in the order in which they are tried.
+    resident : bool
+        What would be offloaded stays on its device, where there is room for it beside who comes.
     idle_pause_s, residency_s, idle_release_s, moves : float
         Policy of the broker; see `swangpu.broker.policy.Reclaim`.
     lease_s : float
@@ -40,6 +42,7 @@ class Scheme:
     sharers: int = 1
     methods: tuple[str, ...] = ()
     remap: bool = False
+    resident: bool = False
     instant: bool = False
     idle_pause_s: float = Reclaim.idle_pause_s
     residency_s: float = Reclaim.residency_s
@@ -56,6 +59,7 @@ SCHEMES = {
         Scheme("C", "Time-slices, four sessions on each device", bound=True, sharers=4),
         Scheme("E0", "Leases and release of idle sessions"),
         Scheme("E1", "Also offload and carry", methods=("offload", "carry")),
+        Scheme("E1-stay", "Also stay on the device where there is room", methods=("offload", "carry"), resident=True),
         Scheme("E2-same", "Also checkpoints, back on the same device", methods=("checkpoint", "offload", "carry")),
         Scheme(
             "E2", "Also checkpoints, back on any equal device", methods=("checkpoint", "carry", "offload"), remap=True
@@ -80,6 +84,7 @@ def policy_for(scheme: Scheme, groups: Sequence[str] = ()) -> Policy:
         residency_s=scheme.residency_s,
         moves=10**6 if scheme.instant else scheme.moves,
         methods=scheme.methods,
+        resident=scheme.resident,
     )
     return Policy(
         version=2,

@@ -108,6 +108,7 @@ class SharedSite:
         out.for_s += for_s
         out.steps, out.crashes = self.desk.steps, self.desk.crashes
         out.moves, out.moved_bytes = self.machines.moves, self.machines.moved_bytes
+        out.stays, out.moved_out = self.machines.stays, self.machines.moved_out
         out.host_peak_bytes = self.machines.host_peak_bytes
         counted = sum(out.held_s.values())
         if counted > out.capacity_s * (1 + 1e-9) + 1e-3:

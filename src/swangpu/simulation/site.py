@@ -65,6 +65,7 @@ class Faults:
     crash_every_s: float = 0.0
     jump_every_s: float = 0.0
     device_lost_every_s: float = 0.0
+    memory_short_every_s: float = 0.0
     outage_every_s: float = 0.0
 
 

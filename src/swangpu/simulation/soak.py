@@ -74,8 +74,8 @@ def soak(seed: int, steps: int, codec: Codec | None = None) -> Soaked:
     devices["whole"] = rng.randint(1, 4)
     site = Site(devices=devices, host_bytes=rng.choice([None, 200 * 10**9]), faults=_faults(rng))
     visits = generate(_HEAVY, max(1.0, steps / 40000), seed)
-    scheme = SCHEMES[rng.choice(["E0", "E1", "E2-same", "E2"])]
-    policy = _policy(rng, scheme.methods)
+    scheme = SCHEMES[rng.choice(["E0", "E1", "E1-stay", "E1-stay", "E2-same", "E2"])]
+    policy = _policy(rng, scheme.methods, scheme.resident)
     sim = SharedSite(scheme, site, visits, seed=seed, policy=policy, codec=codec, starves_after_s=STARVES_AFTER_S)
     trouble = Trouble(sim, reserve_every_s=rng.choice([0.0, 2400.0]))
     while sim.desk.steps < steps and sim.world.clock.monotonic() < visits[-1].at:
@@ -117,10 +117,11 @@ def _faults(rng: random.Random) -> Faults:
         jump_every_s=some(7200.0, 1800.0),
         device_lost_every_s=some(7200.0, 1800.0),
         outage_every_s=some(14400.0, 3600.0),
+        memory_short_every_s=some(7200.0, 600.0),
     )
 
 
-def _policy(rng: random.Random, methods: tuple[str, ...]) -> Policy:
+def _policy(rng: random.Random, methods: tuple[str, ...], resident: bool) -> Policy:
     quotas = (Quota("*", rng.choice([1.0, 2.0]), rng.choice([None, 1.0, 2.0])),)
     groups = rng.choice(
         [
@@ -136,6 +137,7 @@ def _policy(rng: random.Random, methods: tuple[str, ...]) -> Policy:
         residency_s=rng.choice([0.0, 20.0]),
         moves=rng.choice([2, 8]),
         methods=methods,
+        resident=resident,
     )
     return Policy(
         version=2,

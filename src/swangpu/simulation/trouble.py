@@ -39,6 +39,7 @@ class Trouble:
             (faults.jump_every_s, self._jump),
             (faults.device_lost_every_s, self._lose_device),
             (faults.outage_every_s, self._outage),
+            (faults.memory_short_every_s, self._memory_short),
             (faults.vanish_every_s, site.machines.vanish),
             (reserve_every_s, self._reserve),
         ):
@@ -80,11 +81,17 @@ class Trouble:
         self._site.desk.post(ev.Ticked())
 
     def _lose_device(self) -> None:
-        devices = [f"GPU-{name}-{n:03d}" for name in CUTS for n in range(self._site.site.devices.get(name, 0))]
-        device = self._rng.choice(devices)
+        device = self._any_device()
         self._site.lost_devices.add(device)
         self._site.report_inventory()
         self._later(lambda: self._site.lost_devices.discard(device))
+
+    def _memory_short(self) -> None:
+        self._site.desk.report(ev.MemoryShort(self._any_device()))
+
+    def _any_device(self) -> str:
+        devices = [f"GPU-{name}-{n:03d}" for name in CUTS for n in range(self._site.site.devices.get(name, 0))]
+        return self._rng.choice(devices)
 
     def _outage(self) -> None:
         self._site.away = True
