@@ -156,6 +156,8 @@ class Suspension:
         Where it can go on.
     code, text : str
         Why it was not put aside, where a way to do it was tried; or what of it is on the device still.
+    resident_bytes : int
+        What has stayed on the device, being no more than what may: nothing was moved then.
     """
 
     method: str
@@ -163,6 +165,7 @@ class Suspension:
     comes_back: ComesBack = ComesBack.DEVICE
     code: str = ""
     text: str = ""
+    resident_bytes: int = 0
 
     @property
     def frees(self) -> bool:
@@ -270,11 +273,14 @@ class KernelHost(Protocol):
         """
         ...
 
-    async def suspend(self, kernel_id: str, methods: Sequence[str], budget_bytes: int | None = None) -> Suspension:
+    async def suspend(
+        self, kernel_id: str, methods: Sequence[str], budget_bytes: int | None = None, stays_bytes: int = 0
+    ) -> Suspension:
         """Close the gate, see that nothing runs, and put aside what the kernel has on the device.
 
         Idempotent. ``methods`` are tried in their order; without one that works only the gate is closed. One that would
-        take more than ``budget_bytes`` of host memory refuses before it moves anything.
+        take more than ``budget_bytes`` of host memory refuses before it moves anything. What is no more than
+        ``stays_bytes`` may stay on the device behind the closed gate.
 
         Raises
         ------

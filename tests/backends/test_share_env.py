@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from swangpu.backends.flavors import LocalPoolConfig, shares_of
-from swangpu.backends.share_env import VARIABLES, Overuse, environment_of, overuse
+from swangpu.backends.share_env import VARIABLES, Overuse, as_asked, environment_of, overuse
 from swangpu.domain.devices import Share, ShareKind
 from swangpu.domain.telemetry import DeviceInfo, ProcessUse, Sample
 
@@ -65,3 +65,13 @@ def test_what_is_not_visible_is_held_against_nobody() -> None:
     assert overuse({"one": (share,)}, {"one": {1}}, {"GPU-t": Sample("GPU-t", 0.0)}) == []
     assert overuse({"one": (share,)}, {"one": {1}}, {}) == []
     assert overuse({"one": (slices("mps")[0],)}, {"one": {10}}, sample((10, 9))) == []
+
+
+def test_who_asked_for_less_than_there_is_leaves_room_for_those_who_have_stayed() -> None:
+    shares = shares_of(T4, LocalPoolConfig())
+    env = environment_of(shares)
+    assert as_asked(env, shares, None) == env
+    assert as_asked(env, shares, 16 * GIB) == env
+    less = as_asked(env, shares, 2 * GIB)
+    assert (less["XLA_PYTHON_CLIENT_PREALLOCATE"], less["TF_FORCE_GPU_ALLOW_GROWTH"]) == ("false", "true")
+    assert as_asked({"NAME": "of another service"}, shares, 2 * GIB) == {"NAME": "of another service"}

@@ -72,9 +72,16 @@ class Bench:
         (self.cuda.folder / f"{pid}.mem").write_text(f"{GPU.format(0)} {size_bytes}\n")
         return process
 
-    def suspend(self, kernel: Attached, *methods: str, budget_bytes: int | None = None, device: int = 0) -> Suspension:
+    def suspend(
+        self,
+        kernel: Attached,
+        *methods: str,
+        budget_bytes: int | None = None,
+        stays_bytes: int = 0,
+        device: int = 0,
+    ) -> Suspension:
         ways = methods or ("checkpoint",)
-        return asyncio.run(self.suspender.suspend(subject(kernel, device), ways, budget_bytes))
+        return asyncio.run(self.suspender.suspend(subject(kernel, device), ways, budget_bytes, stays_bytes))
 
     def resume(self, kernel: Attached, device: int = 0) -> bool:
         return self.brought_back(kernel, device).busy

@@ -70,3 +70,23 @@ def test_what_stays_on_the_device_is_named(monkeypatch: pytest.MonkeyPatch, stay
 def test_what_counts_is_what_it_takes_in_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out(monkeypatch, {"ok": True, "moved_bytes": 5, "host_bytes": 8}).saved_bytes == 8
     assert out(monkeypatch, {"ok": True, "moved_bytes": 5}).saved_bytes == 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "stays"),
+    [
+        ({"ok": True, "resident_bytes": 3 * 10**9}, 3 * 10**9),
+        ({"ok": False, "error": "It has 9 GB on the device, and 4 GB may stay."}, 0),
+        (None, 0),
+    ],
+)
+def test_only_what_a_kernel_has_counted_stays_on_its_device(
+    monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | None, stays: int
+) -> None:
+    async def ask(kernel: Any, code: str, timeout_s: float) -> Any:
+        assert code.endswith("stays(4000000000)")
+        return answer
+
+    monkeypatch.setattr(methods, "ask_kernel", ask)
+    subject = Subject(kernel=None, socket=Path("/nowhere"), pid=1, env={})
+    assert asyncio.run(Offload().stays(subject, 4 * 10**9)) == stays

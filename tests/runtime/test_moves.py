@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from broker.fleet import whole
 from runtime.world import Site
 from swangpu.broker import events as ev
+from swangpu.broker.policy import Policy, Reclaim, ReclaimMode
 from swangpu.domain.sessions import PausePhase, Request, Session, SessionState
 from swangpu.errors import Conflict
 from swangpu.ports import KernelInfo
@@ -199,3 +201,72 @@ def test_a_session_whose_owner_wants_it_back_still_waits_after_a_restart() -> No
         assert phase(site, session) is PausePhase.WANTED
 
     run(test)
+
+
+SOME_MEMORY = Request(memory_bytes=2 * 10**9, pools=("local",), duration_s=3600.0)
+
+
+async def has_stayed(site: Site) -> tuple[Session, Session]:
+    """Alice's kernel has stayed on the device that bob's is on."""
+    site.kernels.stays = True
+    alice = await site.runtime.request("alice", SOME_MEMORY)
+    await site.runtime.attach(alice.id, "fit", None)
+    bob = await site.runtime.request("bob", SOME_MEMORY)
+    site.clock.time += 100
+    await site.runtime.handle(ev.Ticked())
+    await settled(site)
+    await site.runtime.attach(bob.id, "gan", None)
+    return alice, bob
+
+
+def with_one_device(test: Callable[[Site], Awaitable[None]]) -> None:
+    rule = Reclaim(ReclaimMode.ENFORCE, idle_pause_s=60.0, residency_s=0.0)
+
+    async def main() -> None:
+        site = Site(Policy(reclaim=(("*", rule),)))
+        site.backend.shares = (whole("T1"),)
+        site.kernels.methods = ("offload",)
+        await site.runtime.start()
+        try:
+            await asyncio.wait_for(test(site), 30)
+        finally:
+            await site.runtime.stop()
+
+    asyncio.run(main())
+
+
+def test_one_that_has_stayed_waits_behind_its_gate_and_goes_on_where_it_was() -> None:
+    async def test(site: Site) -> None:
+        alice, bob = await has_stayed(site)
+        assert phase(site, alice) is PausePhase.SAVED
+        assert site.kernels.gated == {"fit"}
+        await site.runtime.handle(ev.Released(bob.id, undoable=False))
+        await settled(site)
+        await site.runtime.handle(ev.Resumed(alice.id))
+        await settled(site)
+        assert site.runtime.session(alice.id).state is SessionState.ACTIVE
+        assert site.kernels.gated == set()
+        assert site.kernels.saved == []
+
+    with_one_device(test)
+
+
+def test_one_that_cannot_leave_its_device_stays_behind_its_gate_while_somebody_computes_there() -> None:
+    async def test(site: Site) -> None:
+        alice, bob = await has_stayed(site)
+        await site.runtime.handle(ev.ActivityReported(bob.id, True))
+        site.kernels.fails = Conflict("It could not be moved.", code="not_saved")
+        await site.runtime.handle(ev.MemoryShort("T1"))
+        await settled(site)
+        assert phase(site, alice) is PausePhase.SAVED
+        assert site.kernels.gated == {"fit"}, "its cells would run beside bob's"
+        site.kernels.fails = None
+        site.clock.time += 301
+        await site.runtime.handle(ev.MemoryShort("T1"))
+        await settled(site)
+        assert site.kernels.saved == ["fit"]
+        pause = site.runtime.session(alice.id).pause
+        assert pause is not None
+        assert (pause.saved_bytes, pause.resident_bytes) == (10**9, 0)
+
+    with_one_device(test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from broker.fleet import inventory
 from swangpu.broker.policy import Policy
@@ -85,6 +86,8 @@ class ScriptedBackend:
         self.fail_start = False
         self.fail_stop = False
         self.away = False
+        #: instead of all of the small fleet
+        self.shares: tuple[Share, ...] = ()
         self.started = asyncio.Event()
         self.may_start = asyncio.Event()
         self.may_start.set()
@@ -92,7 +95,8 @@ class ScriptedBackend:
     async def inventory(self) -> PoolInventory:
         if self.away:
             raise PoolUnavailable("The driver does not answer.", code="driver_not_loaded")
-        return inventory(self.clock.now())
+        found = inventory(self.clock.now())
+        return replace(found, shares=self.shares) if self.shares else found
 
     async def start(self, spec: StartSpec) -> AsyncIterator[str]:
         yield f"before {spec.session_id}"
@@ -132,6 +136,10 @@ class DictKernels:
         #: what each of them has on the device
         self.saves_bytes = 10**9
         self.comes_back = ComesBack.DEVICE
+        #: whether that stays there where it may
+        self.stays = False
+        #: whose was moved to host memory
+        self.saved: list[str] = []
         #: what suspending and resuming raise instead
         self.fails: Conflict | None = None
         #: code and text of what is amiss though it is back
@@ -169,14 +177,19 @@ class DictKernels:
     async def gate(self, kernel_id: str, closed: bool, message: str = "") -> None:
         (self.gated.add if closed else self.gated.discard)(kernel_id)
 
-    async def suspend(self, kernel_id: str, methods: Sequence[str], budget_bytes: int | None = None) -> Suspension:
+    async def suspend(
+        self, kernel_id: str, methods: Sequence[str], budget_bytes: int | None = None, stays_bytes: int = 0
+    ) -> Suspension:
         if kernel_id in self.computing:
             raise Conflict("A cell runs.", code="kernel_busy")
         if self.fails is not None:
             raise self.fails
         self.gated.add(kernel_id)
+        if self.stays and self.saves_bytes <= stays_bytes:
+            return Suspension("resident", resident_bytes=self.saves_bytes)
         if budget_bytes is not None and methods and self.saves_bytes > budget_bytes:
             return Suspension("gate", code="no_room", text=f"It needs {self.saves_bytes} B.")
+        self.saved += [kernel_id] if methods else []
         method, size = (methods[0], self.saves_bytes) if methods else ("gate", 0)
         return Suspension(method, size, self.comes_back, *self.stays)
 

@@ -14,6 +14,7 @@ from ..broker.lifecycle import title_of
 from ..broker.placement import free_shares
 from ..broker.queue import ahead_of, candidates, everybody_waiting, options_of, tied_to, wanted_by
 from ..broker.reasons import waiting_reason
+from ..broker.residents import rests
 from ..broker.state import BrokerState
 from ..domain.devices import Flavor, PoolInventory, Share
 from ..domain.sessions import EndCause, PausePhase, Reason, Request, Session, SessionState
@@ -269,6 +270,8 @@ def paused(session: Session) -> Reason | None:
     phase = session.pause.phase
     if phase is PausePhase.SAVED and session.shares:
         return Reason("paused_held", "Paused; its GPU is kept for it.")
+    if phase is PausePhase.SAVED and rests(session):
+        return Reason("paused", "Paused, variables kept on the GPU. The next cell gets it back when it is free.")
     return _PAUSE_WORDS[phase]
 
 

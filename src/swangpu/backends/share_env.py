@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..domain.devices import Share, ShareKind
 from ..domain.telemetry import Sample
 
-__all__ = ["VARIABLES", "Overuse", "environment_of", "overuse"]
+__all__ = ["VARIABLES", "Overuse", "as_asked", "environment_of", "overuse"]
 
 #: everything that may be set; what a share does not need is unset, so that nothing of an earlier share stays behind
 VARIABLES = (
@@ -67,6 +67,19 @@ def environment_of(
         env["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         env["CUPY_GPU_MEMORY_LIMIT"] = str(limit)
     return env
+
+
+def as_asked(env: Mapping[str, str | None], shares: Sequence[Share], memory_bytes: int | None) -> dict[str, str | None]:
+    """The environment of a share for somebody who asked for so much memory.
+
+    Who asked for less than there is may have others beside it, who have stayed while they are paused: its frameworks
+    take memory as they need it then, and not most of the device when they start.
+    """
+    out = dict(env)
+    if memory_bytes is not None and any(memory_bytes < share.memory_bytes for share in shares):
+        growing = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+        out.update({name: value for name, value in growing.items() if name in env})
+    return out
 
 
 def _fraction(share: Share, device_memory: Mapping[str, int]) -> float:

@@ -23,7 +23,7 @@ from typing import Any
 from . import cuda, offload_cupy, offload_jax, offload_memory, offload_others, offload_torch, words
 from .offload_parts import Found, Framework, Piece, Stay, grouped, in_doubt, settle
 
-__all__ = ["back", "out", "preview", "state"]
+__all__ = ["back", "out", "preview", "state", "stays"]
 
 Report = dict[str, Any]
 
@@ -39,6 +39,10 @@ FRAMEWORKS: list[Callable[[], Framework | None]] = [
 PINNED_PART = 4
 #: what an allocation may take beyond what was asked for
 ROUNDING_BYTES = 512
+#: what a process has on its device before anything is allocated there: none of the frameworks counts it
+CONTEXT_BYTES = 512 << 20
+#: what can't be moved and is no more than this does not matter
+LEFT_BYTES = 256 << 20
 #: what is set aside for paused sessions in host memory is used up
 NO_ROOM = "no_room"
 COMPILED = "only compiled code, or an autograd graph, holds it"
@@ -109,6 +113,19 @@ def state() -> Report:
     return {"state": "out", **{name: told[name] for name in ("moved_bytes", "stays_bytes", "stays")}}
 
 
+def stays(most_bytes: int) -> Report:
+    """Whether all that is on the device may stay there while somebody else computes: it is no more than so much.
+
+    Nothing is moved. What could not be moved later, or can't be counted, does not stay. Never raises.
+
+    Returns
+    -------
+    dict
+        ``{"ok", "resident_bytes", "error", …}``; ``error`` is why it does not stay.
+    """
+    return _told(lambda: _stays(most_bytes))
+
+
 def _told(work: Callable[[], Report]) -> Report:
     started = time.monotonic()
     try:
@@ -127,6 +144,24 @@ def _preview() -> Report:
     stays = found.stays + _unseen(frameworks, [*found.stays, *found.pieces])
     refused = in_doubt(found, sys.modules) or offload_memory.refusal(_size(found.pieces), None, offload_memory.room())
     return _report(found.pieces, grouped(stays), refused)
+
+
+def _stays(most_bytes: int) -> Report:
+    frameworks = _loaded()
+    if _moved is not None or not frameworks:
+        return _report([], [], "There is nothing on the device.")
+    silent = [framework.name for framework in frameworks if framework.held_bytes() is None]
+    if silent:
+        return _report([], [], f"{' and '.join(silent)} can't say how much memory it has on the device.")
+    found = _look(frameworks)
+    doubt = in_doubt(found, sys.modules)
+    if doubt is not None or sum(stay.size_bytes for stay in found.stays) > LEFT_BYTES:
+        return _report([], [], doubt or "Not all of it could be moved later.")
+    _give_back(frameworks)
+    size = CONTEXT_BYTES + sum(_held(framework) + _cached(framework) for framework in frameworks)
+    if size > most_bytes:
+        return _report([], [], f"It has {words.memory(size)} on the device, and {words.memory(most_bytes)} may stay.")
+    return {**_report([], []), "resident_bytes": size}
 
 
 def _out(budget_bytes: int | None, pinned_bytes: int | None) -> Report:

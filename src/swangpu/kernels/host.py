@@ -130,12 +130,14 @@ class JupyterKernelHost:
         if subject is not None:
             await say(subject.socket, saying, magics=variables.is_python(subject.kernel))
 
-    async def suspend(self, kernel_id: str, methods: Sequence[str], budget_bytes: int | None = None) -> Suspension:
+    async def suspend(
+        self, kernel_id: str, methods: Sequence[str], budget_bytes: int | None = None, stays_bytes: int = 0
+    ) -> Suspension:
         async with self._lock(kernel_id):
             subject = self._subject(kernel_id)
             if subject is None:
                 raise _no_gate()
-            found = await self.suspender.suspend(subject, methods, budget_bytes)
+            found = await self.suspender.suspend(subject, methods, budget_bytes, stays_bytes)
             self._gated.add(kernel_id)
             return found
 

@@ -157,6 +157,14 @@ class Offload:
         where = ComesBack.ANYWHERE if free else ComesBack.DEVICE
         return Aside(True, moved, where, stays_bytes=stays, text=_most(answer.get("stays")))
 
+    async def stays(self, subject: Subject, most_bytes: int) -> int:
+        """How much it has on the device, where that is no more than so much and may stay; else 0. Nothing is moved."""
+        answer = await ask_kernel(subject.kernel, _OFFLOAD % ("stays", f"{int(most_bytes)}"), MOVE_TIMEOUT_S)
+        if not isinstance(answer, dict) or not answer.get("ok"):
+            log.info("What a kernel has on its device does not stay there. %s", _why(answer))
+            return 0
+        return int(answer.get("resident_bytes") or 0)
+
     async def back(self, subject: Subject, saved: Saved) -> None:
         if any(one.get("untouched") for one in saved):
             moved = await ask_kernel(subject.kernel, _MOVE % dict(subject.env), MOVE_TIMEOUT_S)

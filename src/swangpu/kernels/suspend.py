@@ -23,6 +23,8 @@ from .methods import Aside, Method, Offload, Saved, Subject
 
 __all__ = ["WAITING", "Suspender"]
 
+#: how it is called that what a paused kernel has on its device has stayed there
+RESIDENT = "resident"
 #: where so much stays on the device, another way is tried before
 STAYS_BYTES = 256 * 2**20
 #: and is told of where there is none
@@ -52,13 +54,17 @@ class Suspender:
         """How a kernel with a gate can be put aside, as far as that is known without asking it."""
         return tuple(name for name, method in self._methods.items() if method.fits(kernel, env))
 
-    async def suspend(self, subject: Subject, methods: Sequence[str], budget_bytes: int | None = None) -> Suspension:
+    async def suspend(
+        self, subject: Subject, methods: Sequence[str], budget_bytes: int | None = None, stays_bytes: int = 0
+    ) -> Suspension:
         """Close the gate and move what is on the device, in the first way that works.
 
         Parameters
         ----------
         budget_bytes : int, optional
             How much host memory may be taken for it at most, beside what the system leaves.
+        stays_bytes : int
+            What would be offloaded stays on the device, where that is no more than so much.
 
         Raises
         ------
@@ -79,6 +85,11 @@ class Suspender:
         begun = str(state.get("aside") or "")
         names = [name for name in dict.fromkeys([begun, *methods]) if name == begun or self._fits(name, subject)]
         found = [self._methods[name] for name in names if name in self._methods]
+        if stays_bytes > 0 and begun in ("", RESIDENT) and found and isinstance(found[0], Offload):
+            resident = await found[0].stays(subject, stays_bytes)
+            if resident > 0:
+                await _remember(socket, RESIDENT, [])
+                return Suspension(RESIDENT, resident_bytes=resident)
         failed, second_best = Aside(False), None
         for method in found:
             done = await self._try(method, subject, state if method.name == begun else {}, budget_bytes)
@@ -121,7 +132,9 @@ class Suspender:
         if not state.get("closed"):
             return Resumption(bool(state.get("running")))
         amiss = Reason("", "")
-        if name := state.get("aside"):
+        name = state.get("aside")
+        # What has stayed is there still: the agent ends with its kernel, and would not have answered.
+        if name and name != RESIDENT:
             method = self._methods.get(name)
             if method is None:
                 raise Conflict(

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from ..backends.share_env import as_asked
 from ..broker import commands as cmd
 from ..broker import events as ev
 from ..domain.sessions import Carry, ComesBack, PausePhase, Session, SessionState
@@ -105,10 +106,8 @@ class Work:
         backend = self._backends.get(session.pool or "")
         if not session.shares or backend is None:
             return {}
-        return {
-            **backend.environment(session.shares),
-            "SWANGPU_SESSION_ID": session.id,
-        }
+        env = as_asked(backend.environment(session.shares), session.shares, session.request.memory_bytes)
+        return {**env, "SWANGPU_SESSION_ID": session.id}
 
     async def attach(self, session: Session, kernel_id: str, carry: Carry, *, in_place: bool = False) -> None:
         """Put a kernel on a session and report it.
@@ -296,14 +295,16 @@ class Work:
         async with self._lock(session.id):
             kernel_ids = self._kernels_of(session)
             try:
-                outcome: ev.Event = await self._put_aside(command, kernel_ids, must_free=pause.why != "owner")
+                must_free = command.leaves or pause.why != "owner"
+                outcome: ev.Event = await self._put_aside(command, kernel_ids, must_free=must_free)
             except SwanGpuError as error:
                 lost, doubtful = bool(error.params.get("lost")), bool(error.params.get("doubtful"))
                 outcome = ev.PauseFailed(session.id, error.code, error.detail, lost=lost, doubtful=doubtful)
             except Exception:
                 log.exception("Session %s could not be put aside", session.id)
                 outcome = ev.PauseFailed(session.id, "pause_failed", "It could not be paused.")
-            unharmed = isinstance(outcome, ev.PauseFailed) and not outcome.lost
+            # who was to leave its device, and has not, stays there behind its gate until it is its turn
+            unharmed = isinstance(outcome, ev.PauseFailed) and not outcome.lost and not command.leaves
             if unharmed and not await self._wake(kernel_ids, self.environment(session)):
                 # Nothing is said, so it is commanded again: nobody would open a gate of one that goes on.
                 return
@@ -313,10 +314,11 @@ class Work:
         self, command: cmd.PauseWork, kernel_ids: Sequence[str], *, must_free: bool
     ) -> ev.PauseSaved | ev.PauseFailed:
         done: list[Suspension] = []
-        left = command.budget_bytes
+        left, may_stay = command.budget_bytes, command.stays_bytes
         for kernel_id in kernel_ids:
             if self.kernels is not None:
-                one = await self.kernels.suspend(kernel_id, command.methods, left)
+                one = await self.kernels.suspend(kernel_id, command.methods, left, may_stay)
+                may_stay = max(0, may_stay - one.resident_bytes)
                 left = max(0, left - one.saved_bytes) if left is not None else None
                 done.append(one)
         frees = bool(done) and all(one.frees for one in done)
@@ -332,6 +334,7 @@ class Work:
             comes_back=_narrowest(done),
             code=code,
             text=text,
+            resident_bytes=sum(one.resident_bytes for one in done),
         )
 
     async def _wake(self, kernel_ids: Sequence[str], env: Mapping[str, str | None]) -> bool:

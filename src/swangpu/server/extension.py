@@ -86,6 +86,11 @@ class SwanGpu(ExtensionApp):
         help="How what an idle kernel has on a GPU may be put aside, in the order in which it is tried: by the kernel "
         "itself, or by NVIDIA's cuda-checkpoint.",
     ).tag(config=True)
+    resident = Bool(
+        True,
+        help="What a paused session has on its GPU stays there as long as that and what somebody else asked for fit "
+        "there together, and is moved to host memory when the room is needed. Off: it is always moved.",
+    ).tag(config=True)
     checkpoint_program = Unicode("", help="Where NVIDIA's cuda-checkpoint is; looked for in PATH when empty.").tag(
         config=True
     )
@@ -334,6 +339,7 @@ class SwanGpu(ExtensionApp):
             grace_s=self.idle_grace_s,
             residency_s=min(Reclaim.residency_s, self.idle_pause_s),
             methods=tuple(self.pause_methods),
+            resident=self.resident,
         )
 
     def _prometheus(self) -> prometheus.PrometheusSettings | None:

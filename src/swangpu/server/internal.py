@@ -45,6 +45,7 @@ class KernelCall(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     message: str = ""
     methods: list[str] = []
     budget_bytes: int | None = None
+    stays_bytes: int = 0
     saying: Saying | None = None
 
 
@@ -174,7 +175,7 @@ async def _do(host: KernelHost, kernel_id: str, action: str, call: KernelCall) -
         case "preview":
             return await host.preview(kernel_id)
         case "suspend":
-            return await host.suspend(kernel_id, call.methods, call.budget_bytes)
+            return await host.suspend(kernel_id, call.methods, call.budget_bytes, call.stays_bytes)
         case "resume":
             return await host.resume(kernel_id, call.env)
         case _:

@@ -148,11 +148,13 @@ class PeerKernelHost:
         else:
             await self._act(known, kernel_id, "say", KernelCall(saying=saying))
 
-    async def suspend(self, kernel_id: str, methods: Sequence[str], budget_bytes: int | None = None) -> Suspension:
+    async def suspend(
+        self, kernel_id: str, methods: Sequence[str], budget_bytes: int | None = None, stays_bytes: int = 0
+    ) -> Suspension:
         known = await self._holder(kernel_id)
         if known is None:
-            return await self.local.suspend(kernel_id, methods, budget_bytes)
-        call = KernelCall(methods=list(methods), budget_bytes=budget_bytes)
+            return await self.local.suspend(kernel_id, methods, budget_bytes, stays_bytes)
+        call = KernelCall(methods=list(methods), budget_bytes=budget_bytes, stays_bytes=stays_bytes)
         found = await self._near.act(known.neighbour, kernel_id, "suspend", call, ACTION_TIMEOUT_S)
         return msgspec.convert(found, Suspension)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..broker import events as ev
 from ..broker.commands import Notify
 from ..broker.policy import Policy
+from ..broker.residents import place_of
 from ..domain.sessions import Reason, Session, SessionState
 from ..errors import SwanGpuError, Unavailable
 from ..ports import GpuDriver, KernelInfo
@@ -379,7 +380,7 @@ class Service:
         bound: dict[int, tuple[str, ...]] = {}
         held: list[str] = []
         for session in self._runtime.broker.state.live():
-            units = tuple(share.mig_uuid or share.device_uuid for share in session.shares)
+            units = tuple(share.mig_uuid or share.device_uuid for share in place_of(session))
             held += units
             bound.update(dict.fromkeys(pids.get(session.id, []), units))
         self._driver.rebind(bound, held)

@@ -19,6 +19,7 @@ from ..domain.sessions import Reason, Session
 from ..domain.telemetry import Sample
 from ..runtime import Runtime
 from ..tasks import end
+from .room import RoomWatch
 
 __all__ = ["ShareWatch"]
 
@@ -62,6 +63,7 @@ class ShareWatch:
         self._episodes: dict[_Key, _Episode] = {}
         self._warnings: dict[str, Reason] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._room = RoomWatch(runtime)
 
     @property
     def warnings(self) -> Mapping[str, Reason]:
@@ -70,11 +72,13 @@ class ShareWatch:
 
     def look(self, samples: Mapping[str, Sample]) -> None:
         """Take a reading, on the event loop; one that comes while the last is looked at is left out."""
+        self._room.look(samples)
         sliced = any(share.kind is ShareKind.TIME_SLICE for s in self._sessions() for share in s.shares)
         if (sliced or self._warnings) and (self._looking is None or self._looking.done()):
             self._looking = asyncio.ensure_future(self._look(samples))
 
     async def close(self) -> None:
+        await self._room.close()
         await end(self._looking)
 
     # -- inside -----------------------------------------------------------------------------------
