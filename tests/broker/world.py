@@ -188,6 +188,9 @@ class World:
             self.undelivered.append(ev.PauseSaved(session.id, "offload", size, frees, where))
         elif isinstance(command, cmd.ResumeWork) and pause.phase is PausePhase.RESTORING:
             self._check_comes_back(session)
+            if session.id in self.resident:
+                # a slice of its device is as good to it as another
+                self.resident[session.id] = (session.shares[0], self.resident[session.id][1])
             if fail:
                 lost = self.random.random() < 0.2
                 own = self.random.random() < 0.5
