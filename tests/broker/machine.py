@@ -234,11 +234,13 @@ class Moving(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.days = 0
+        self.days = self.turns = 0
 
     _pick = Machine._pick
     ask_well = Machine.ask_well
     a_day_of_work = Machine.a_day_of_work
+    a_day_of_turns = Machine.a_day_of_turns
+    memory_is_short = Machine.memory_is_short
     pause_and_resume = Machine.pause_and_resume
     compute = Machine.compute
     everybody_claims = Machine.everybody_claims

@@ -115,7 +115,7 @@ MUTATIONS = [
 
 
 #: what only a machine finds soon that moves sessions about most of the time
-OF_MOVES = (_break_host_memory, _break_coming_back)
+OF_MOVES = (_break_host_memory, _break_coming_back, _break_device_memory, _break_moving_out)
 
 
 @pytest.mark.timeout(600)

@@ -151,8 +151,8 @@ def saved(state: BrokerState, session: Session, event: ev.PauseSaved, now: float
     if session.lease_cause == "quota":
         # what was lent has gone back
         session = uncut(session)
-    stays = Reason(event.code, f"Paused, variables kept. {event.text}") if event.code else None
-    state.put_session(replace(let_go(state, session, now), pause=replace(done, freed_at=now), reason=stays))
+    partly = Reason(event.code, f"Paused, variables kept. {event.text}") if event.code else None
+    state.put_session(replace(let_go(state, session, now), pause=replace(done, freed_at=now), reason=partly))
     return []
 
 
