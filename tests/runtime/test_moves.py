@@ -133,7 +133,7 @@ def test_who_has_a_kernel_back_with_which_something_is_amiss_is_told() -> None:
 def test_a_session_whose_gpu_is_given_away_says_what_of_it_is_there_still() -> None:
     async def test(site: Site) -> None:
         session = await on_gpu(site, "fit", "gan")
-        site.kernels.stays = ("paused_partly", "5 GB of it stay on the GPU: tensorflow.")
+        site.kernels.partly = ("paused_partly", "5 GB of it stay on the GPU: tensorflow.")
         session = await paused(site, session)
         assert session.shares == ()
         assert session.reason is not None

@@ -145,7 +145,7 @@ class DictKernels:
         #: code and text of what is amiss though it is back
         self.amiss = ("", "")
         #: and of what stays on a device that is given away
-        self.stays = ("", "")
+        self.partly = ("", "")
         self.said: list[tuple[str, Saying]] = []
         #: process ids of those that have an agent
         self.agents: dict[str, int] = {}
@@ -191,7 +191,7 @@ class DictKernels:
             return Suspension("gate", code="no_room", text=f"It needs {self.saves_bytes} B.")
         self.saved += [kernel_id] if methods else []
         method, size = (methods[0], self.saves_bytes) if methods else ("gate", 0)
-        return Suspension(method, size, self.comes_back, *self.stays)
+        return Suspension(method, size, self.comes_back, *self.partly)
 
     async def resume(self, kernel_id: str, env: Mapping[str, str | None]) -> Resumption:
         if self.fails is not None and kernel_id in self.gated:
