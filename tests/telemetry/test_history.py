@@ -27,8 +27,9 @@ def test_one_second_at_full_load_shows_in_the_view_of_a_whole_day() -> None:
             utilization_percent=100.0 if second == 12_345 else 1.0,
             memory_used_bytes=40_000 * MIB if second == 23_456 else 100 * MIB,
             memory_total_bytes=80_000 * MIB,
-            power_mw=70_000,
+            power_mw=412_300 if second == 34_567 else 70_000,
             temperature_c=41,
+            sm_activity_percent=97.5 if second == 45_678 else 2.5,
         )
     series = history.series("GPU-0", start, start + DAY, points=300)
     assert len(series.times) == 300
@@ -37,9 +38,12 @@ def test_one_second_at_full_load_shows_in_the_view_of_a_whole_day() -> None:
     assert [u for u in series.utilization_percent_max if u != 1.0] == [100.0]
     assert series.utilization_percent_min[12_345 // 288] == 1.0
     assert series.memory_used_bytes_max[23_456 // 288] == 40_000 * MIB
-    assert set(series.power_mw) == {70_000}
+    assert series.power_mw_max[34_567 // 288] == 412_300
+    assert series.power_mw[34_567 // 288] == round(70_000 + 342_300 / 288)
+    assert [p for p in series.power_mw_max if p != 70_000] == [412_300]
+    assert series.sm_activity_percent_max[45_678 // 288] == 97.5
+    assert [a for a in series.sm_activity_percent_max if a != 2.5] == [97.5]
     assert set(series.temperature_c_max) == {41}
-    assert set(series.sm_activity_percent) == {None}
 
 
 def test_what_is_not_known_is_none_with_its_reason_and_gaps_stay_gaps() -> None:
@@ -226,6 +230,15 @@ def test_memory_that_becomes_known_later_is_not_cut_off() -> None:
     assert high == 640 * 1024 * MIB
     assert low is not None
     assert abs(low - 10 * MIB) < 16 * MIB
+
+
+def test_all_of_time_in_one_bucket_is_what_there_is() -> None:
+    history = History()
+    for at, busy in ((10 * DAY + 5, 50.0), (10 * DAY + 7300, 20.0)):
+        history.add("x", at, utilization_percent=busy, memory_used_bytes=None)
+    series = history.series("x", 0, 1e12, 1)
+    assert (series.times, series.utilization_percent) == ((0.0,), (35.0,))
+    assert (series.utilization_percent_min, series.utilization_percent_max) == ((20.0,), (50.0,))
 
 
 def test_no_time_at_all_is_nothing() -> None:

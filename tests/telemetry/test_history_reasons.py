@@ -86,7 +86,7 @@ def test_a_file_whose_reasons_cannot_be_read_has_its_rows() -> None:
     content = block.dump()
     loaded = Block.load(content[: 12 + Block.BYTES] + b"[1, {")
     assert loaded is not None
-    assert loaded.columns(0, 20) == block.columns(0, 20)
+    assert loaded.rows(0, 20, 2**20) == block.rows(0, 20, 2**20)
     assert list(loaded.reasons.told()) == [(0, {})]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..domain.telemetry import Sample
-from .history_block import BLOCK_S, NONE8, NONE16, NOTHING, Block, memory_step
+from .history_block import BLOCK_S, MOST8, MOST16, NOTHING, Block, memory_step
 from .history_reasons import Missing, changes
 from .history_series import Series, cut, in_buckets, pieces
 
@@ -24,6 +24,8 @@ KEPT_BLOCKS = 24
 HOLD_S = 25
 #: a clock that goes back further than this (seconds) was set, and what lies ahead of it is forgotten
 CLOCK_SET_S = 60
+#: an idle time and its utilization, as they are kept, add up to this: 200 half percents, and one more for each
+_IDLE = 202
 #: all blocks together, in bytes: a site of 64 devices keeps a day; a larger one keeps less
 MAX_BYTES = 64 * 2**20
 
@@ -115,12 +117,12 @@ class History:
         with self._lock:
             known = self._subjects.get(subject)
             missing = dict(known.missing) if known is not None else {}
-            columns = cut(known.blocks, math.floor(start), math.ceil(end)) if known is not None else None
+            kept = cut(known.blocks, math.floor(start), math.ceil(end)) if known is not None else None
             hours = sorted(known.blocks.items()) if known is not None else []
             reasons = changes(((hour * BLOCK_S, block.reasons) for hour, block in hours), start, end)
-        if columns is None:
+        if kept is None:
             return Series(subject, float(width), missing=missing, reasons=reasons)
-        return replace(in_buckets(subject, width, columns, missing), reasons=reasons)
+        return replace(in_buckets(subject, width, kept, missing), reasons=reasons)
 
     # -- for a file -------------------------------------------------------------------------------
 
@@ -187,7 +189,9 @@ class History:
             elif slot - before <= self._hold_s:
                 first = before + 1
         known.newest, known.slot, known.missing = at, slot, missing
-        power = NONE16 if power_mw is None else min(NONE16 - 1, _steps(power_mw, 100))
+        power = 0 if power_mw is None else 1 + min(MOST16, _steps(power_mw, 100))
+        half, peak, activity, temperature = small
+        idle = _IDLE - half if half else 0
         hour = slot // BLOCK_S
         # nearly always within one hour
         for each, begin, end in (
@@ -198,13 +202,13 @@ class History:
                 block = known.blocks[each] = Block(memory_step(total or used or 0))
                 self._count += 1
                 self._made = True
-            memory = NONE16
+            memory = 0
             if used is not None:
-                memory = _steps(used, block.memory_step_bytes)
-                if memory == NONE16:
+                memory = 1 + _steps(used, block.memory_step_bytes)
+                if memory > 1 + MOST16:
                     block.make_room(used)
-                    memory = _steps(used, block.memory_step_bytes)
-            block.put(begin, end, (*small, memory, power), missing)
+                    memory = 1 + _steps(used, block.memory_step_bytes)
+            block.put(begin, end, (power, idle, peak, memory, activity, temperature), missing)
         if self._made:
             self._made = False
             self._bound(known, hour)
@@ -212,10 +216,8 @@ class History:
     def _with_peak(self, known: _Subject, slot: int, small: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
         """A second reading within a second does not hide the peak of the first."""
         block = known.blocks.get(slot // BLOCK_S)
-        before = block.peak(slot % BLOCK_S) if block is not None else NONE8
-        if before == NONE8 or (small[1] != NONE8 and small[1] > before):
-            return small
-        return (small[0], before, small[2], small[3])
+        before = block.peak(slot % BLOCK_S) if block is not None else 0
+        return small if small[1] >= before else (small[0], before, small[2], small[3])
 
     def _bound(self, known: _Subject, hour: int) -> None:
         for old in [h for h in known.blocks if h < hour - KEPT_BLOCKS]:
@@ -244,18 +246,17 @@ class History:
 
 
 def _half(percent: float | None) -> int:
-    """In steps of half a percent."""
+    """As it is kept: in steps of half a percent, one more than there are."""
     if percent is None:
-        return NONE8
-    steps = int(2 * percent + 0.5)
-    return steps if 0 <= steps <= 200 else (0 if steps < 0 else 200)
+        return 0
+    steps = int(2 * percent + 1.5)
+    return steps if 1 <= steps <= 201 else (1 if steps < 1 else 201)
 
 
 def _whole8(value: int | None) -> int:
-    return NONE8 if value is None else min(NONE8 - 1, max(0, value))
+    return 0 if value is None else 1 + min(MOST8, max(0, value))
 
 
 def _steps(value: int, step: int) -> int:
-    """In so large steps, rounded; `NONE16` where there are more than a column can hold."""
-    steps = (value + step // 2) // step
-    return steps if 0 <= steps < NONE16 else (0 if steps < 0 else NONE16)
+    """In so large steps, rounded."""
+    return max(0, (value + step // 2) // step)

@@ -3,15 +3,16 @@
 ====================  ======  ===========================================
 column                bytes   step
 ====================  ======  ===========================================
-utilization           1       0.5 %, the mean over the second
+power                 2       0.1 W
+idle                  1       0.5 %, what is left of the mean utilization over the second
 utilization, highest  1       0.5 %, the highest of the driver's own samples
+memory used           2       a power of two from 1 MiB on, by the size of the subject's memory (2 MiB for 80 GB)
 SM activity           1       0.5 %
 temperature           1       1 °C
-memory used           2       a power of two from 1 MiB on, by the size of the subject's memory (2 MiB for 80 GB)
-power                 2       0.1 W
 ====================  ======  ===========================================
 
-The largest value of a column means "not known". Rows lie one behind the other, so that a reading is one write.
+Each is kept as one more than it is, and 0 means "not known". Rows lie one behind the other, so that a reading is one
+write. The order is that in which `history_fold` can add them up, and the idle time is kept for its highest.
 """
 
 from __future__ import annotations
@@ -19,43 +20,27 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from dataclasses import dataclass
 
 from .history_reasons import Missing, Reasons
 
-__all__ = ["BLOCK_S", "NONE8", "NONE16", "NOTHING", "Block", "Columns", "Row", "memory_step"]
+__all__ = ["BLOCK_S", "MOST8", "MOST16", "NOTHING", "ROW_BYTES", "UNKNOWN", "Block", "Row", "memory_step"]
 
 #: seconds in a block
 BLOCK_S = 3600
-NONE8, NONE16 = 0xFF, 0xFFFF
+#: steps that a column can tell
+MOST8, MOST16 = 0xFE, 0xFFFE
 
-_ROW = struct.Struct("<BBBBHH")
-_UNKNOWN = b"\xff" * _ROW.size
+_ROW = struct.Struct("<HBBHBB")
+ROW_BYTES = _ROW.size
+#: a row of which nothing is known
+UNKNOWN = bytes(ROW_BYTES)
 _MIB = 1 << 20
-_MAGIC = b"SGH3"
+_MAGIC = b"SGH4"
 _HEAD = 12
 
-#: a row's values, in the order of the columns
+#: a row's values as they are kept, in the order of the columns
 Row = tuple[int, int, int, int, int, int]
-NOTHING: Row = (NONE8, NONE8, NONE8, NONE8, NONE16, NONE16)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Some seconds of a block, by column.
-
-    Attributes
-    ----------
-    small : tuple of bytes
-        Utilization, its highest, SM activity and temperature, one byte a second each.
-    memory, power : array of int
-        One word a second each; ``memory`` in units of ``memory_step_bytes``.
-    """
-
-    small: tuple[bytes, bytes, bytes, bytes]
-    memory_step_bytes: int
-    memory: array[int]
-    power: array[int]
+NOTHING: Row = (0, 0, 0, 0, 0, 0)
 
 
 class Block:
@@ -71,7 +56,7 @@ class Block:
 
     def __init__(self, memory_step_bytes: int) -> None:
         self.memory_step_bytes = memory_step_bytes
-        self._rows = bytearray(_UNKNOWN) * BLOCK_S
+        self._rows = bytearray(self.BYTES)
         self.reasons = Reasons()
         self.dirty = False
 
@@ -85,25 +70,21 @@ class Block:
         self.dirty = True
 
     def peak(self, slot: int) -> int:
-        """The highest utilization of a slot, as it is stored."""
-        return self._rows[8 * slot + 1]
+        """The highest utilization of a slot, as it is kept."""
+        return self._rows[8 * slot + 3]
 
-    def columns(self, first: int, last: int) -> Columns:
-        """The slots from ``first`` to ``last``, both included."""
-        cut = bytes(self._rows[8 * first : 8 * last + 8])
-        words = array("H", cut)
-        if sys.byteorder == "big":
-            words.byteswap()
-        small = (cut[0::8], cut[1::8], cut[2::8], cut[3::8])
-        return Columns(small, self.memory_step_bytes, words[2::4], words[3::4])
+    def rows(self, first: int, last: int, memory_step_bytes: int) -> bytes:
+        """The slots from ``first`` to ``last``, both included; memory in steps that are no smaller than the block's."""
+        rows = self._rows[8 * first : 8 * last + 8]
+        return bytes(_in_larger_steps(rows, memory_step_bytes // self.memory_step_bytes))
 
     def make_room(self, memory_bytes: int) -> None:
         """Let the memory column hold so many bytes: the step was too small if the memory was not known at first."""
-        while memory_bytes > self.memory_step_bytes * (NONE16 - 1):
-            units = [u if u == NONE16 else u // 2 for u in self.columns(0, BLOCK_S - 1).memory]
-            self._rows[4::8] = bytes([u & 0xFF for u in units])
-            self._rows[5::8] = bytes([u >> 8 for u in units])
-            self.memory_step_bytes *= 2
+        ratio = 1
+        while memory_bytes > ratio * self.memory_step_bytes * MOST16:
+            ratio *= 2
+        self._rows = _in_larger_steps(self._rows, ratio)
+        self.memory_step_bytes *= ratio
 
     def dump(self) -> bytes:
         """For a file; `load` reads it."""
@@ -120,9 +101,22 @@ class Block:
         return block
 
 
+def _in_larger_steps(rows: bytearray, ratio: int) -> bytearray:
+    """The memory column in units so many times as large. Steps differ where a session came by a larger share."""
+    if ratio == 1:
+        return rows
+    words = array("H", rows)
+    if sys.byteorder == "big":
+        words.byteswap()
+    words[2::4] = array("H", [(unit - 1) // ratio + 1 if unit else 0 for unit in words[2::4]])
+    if sys.byteorder == "big":
+        words.byteswap()
+    return bytearray(words)
+
+
 def memory_step(memory_bytes: int) -> int:
     """The smallest step with which so many bytes fit into the column."""
     step = _MIB
-    while memory_bytes > step * (NONE16 - 1):
+    while memory_bytes > step * MOST16:
         step *= 2
     return step
