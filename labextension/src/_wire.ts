@@ -161,8 +161,10 @@ export interface History {
   memory_used_bytes: (number | null)[];
   memory_used_bytes_max: (number | null)[];
   power_mw: (number | null)[];
+  power_mw_max: (number | null)[];
   temperature_c_max: (number | null)[];
   sm_activity_percent: (number | null)[];
+  sm_activity_percent_max: (number | null)[];
   missing: Record<string, string>;
   reasons: UnknownSince[];
 }

@@ -80,8 +80,10 @@ export const NO_HISTORY: History = {
   memory_used_bytes: [],
   memory_used_bytes_max: [],
   power_mw: [],
+  power_mw_max: [],
   temperature_c_max: [],
   sm_activity_percent: [],
+  sm_activity_percent_max: [],
   missing: {}
 };
 

@@ -13,6 +13,8 @@ const track = new Track({
   utilization_percent_max: [1, 40, null, 99],
   memory_used_bytes: [1e9, 1e9, 2e9, 3e9],
   memory_used_bytes_max: [1e9, 1e9, 2e9, 3e9],
+  power_mw: [70_000, 90_500, null, 70_000],
+  power_mw_max: [70_000, 400_000, null, 70_000],
   missing: {},
   reasons: [
     { since: 1010, missing: { utilization_percent: 'not_supported' } },
@@ -29,19 +31,20 @@ describe('the file of what is shown', () => {
 
   it('has a line for each bucket that is shown, and no other', () => {
     expect(lines.length).toBe(1 + 2 + 1 + 1);
-    expect(lines[1]).toContain('1970-01-01T00:16:40.000Z,1000,10,device,GPU-1,"A100, whole",20.123,40,,1000000000');
+    expect(lines[1]).toContain('1970-01-01T00:16:40.000Z,1000,10,device,GPU-1,"A100, whole",20.123,40,,,1000000000');
+    expect(lines[1]).toContain(',90500,400000,');
   });
 
   it('leaves empty what is not known, and says why', () => {
-    expect(lines[2]).toContain('"A100, whole",,,,2000000000,2000000000,,');
+    expect(lines[2]).toContain('"A100, whole",,,,,2000000000,2000000000,,,');
     expect(lines[2]).toContain('utilization_percent: not_supported; sm_activity_percent: not_measured; power_mw: not_measured');
-    expect(lines[3]).toBe(',,,device,GPU-2,T4,,,,,,,The GPU does not answer.');
+    expect(lines[3]).toBe(',,,device,GPU-2,T4,,,,,,,,,The GPU does not answer.');
   });
 
   it('has the same number of cells in every line', () => {
     const plain = csvOf([{ ...(shown[0] ?? { id: '', kind: '', why: '' }), title: 'A100', track }], { from: 1000, to: 1100 });
     const counts = plain.trimEnd().split('\r\n').map(line => line.split(',').length);
-    expect(new Set(counts)).toEqual(new Set([13]));
+    expect(new Set(counts)).toEqual(new Set([15]));
   });
 
   it('is named after its time', () => {

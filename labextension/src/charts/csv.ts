@@ -21,9 +21,11 @@ const HEAD = [
   'utilization_percent',
   'utilization_percent_max',
   'sm_activity_percent',
+  'sm_activity_percent_max',
   'memory_used_bytes',
   'memory_used_bytes_max',
   'power_mw',
+  'power_mw_max',
   'not_known'
 ];
 
@@ -44,7 +46,7 @@ export function csvOf(subjects: readonly Shown[], range: Range): string {
   const lines = [HEAD.join(',')];
   for (const { id, kind, title, track, why } of subjects) {
     if (!track) {
-      lines.push(row(['', '', '', kind, id, title, '', '', '', '', '', '', why]));
+      lines.push(row(['', '', '', kind, id, title, '', '', '', '', '', '', '', '', why]));
       continue;
     }
     const { times, interval } = track;
@@ -67,9 +69,11 @@ export function csvOf(subjects: readonly Shown[], range: Range): string {
           track.mean('busy')[i],
           track.high('busy')[i],
           track.mean('activity')[i],
+          track.high('activity')[i],
           track.mean('memory')[i],
           track.high('memory')[i],
           track.mean('power')[i],
+          track.high('power')[i],
           unknown.join('; ')
         ])
       );

@@ -30,6 +30,21 @@ describe('a track', () => {
     expect(track.mean('memory')).toEqual([1e9, 2e9, 3e9]);
   });
 
+  it('keeps the peaks of power and of SM activity', () => {
+    const change = { power_mw: [70_000, 90_000], power_mw_max: [70_000, 400_000] };
+    const track = new Track(history({ ...change, sm_activity_percent: [1, 2], sm_activity_percent_max: [1, 90] }));
+    track.add(sample({ taken_at: 1021, power_mw: 300_000 }));
+    track.add(sample({ taken_at: 1022, power_mw: 100_000 }));
+    expect(track.high('power')).toEqual([70_000, 400_000, 300_000]);
+    expect(track.high('activity').slice(0, 2)).toEqual([1, 90]);
+  });
+
+  it('takes the means for the peaks where a server does not send them', () => {
+    const { power_mw_max, sm_activity_percent_max, ...before } = history({ power_mw: [70_000, 90_000] });
+    expect(new Track(before).high('power')).toEqual([70_000, 90_000]);
+    expect(power_mw_max).toEqual(sm_activity_percent_max);
+  });
+
   it('ignores what comes late or twice', () => {
     const track = new Track(history());
     const reading = sample({ taken_at: 1025, utilization_percent: 50 });

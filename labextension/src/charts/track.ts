@@ -56,9 +56,9 @@ export class Track {
     };
     this.columns = {
       busy: column(history.utilization_percent, history.utilization_percent_max),
-      activity: column(history.sm_activity_percent, undefined),
+      activity: column(history.sm_activity_percent, history.sm_activity_percent_max),
       memory: column(history.memory_used_bytes, history.memory_used_bytes_max),
-      power: column(history.power_mw, undefined)
+      power: column(history.power_mw, history.power_mw_max)
     };
   }
 

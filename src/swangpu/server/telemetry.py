@@ -211,8 +211,10 @@ def history_fields(series: Series) -> dict[str, Any]:
         "memory_used_bytes": list(series.memory_used_bytes),
         "memory_used_bytes_max": list(series.memory_used_bytes_max),
         "power_mw": list(series.power_mw),
+        "power_mw_max": list(series.power_mw_max),
         "temperature_c_max": list(series.temperature_c_max),
         "sm_activity_percent": list(series.sm_activity_percent),
+        "sm_activity_percent_max": list(series.sm_activity_percent_max),
         "missing": dict(series.missing),
         "reasons": [UnknownSince(since, dict(missing)) for since, missing in series.reasons],
     }

@@ -156,8 +156,10 @@ class History(Struct):
     memory_used_bytes: list[int | None]
     memory_used_bytes_max: list[int | None]
     power_mw: list[int | None]
+    power_mw_max: list[int | None]
     temperature_c_max: list[int | None]
     sm_activity_percent: list[float | None]
+    sm_activity_percent_max: list[float | None]
     missing: dict[str, str]
     reasons: list[UnknownSince]
 
