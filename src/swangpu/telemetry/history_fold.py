@@ -62,40 +62,44 @@ class Folded:
     temperature_high: Sequence[int]
 
 
-def fold(rows: bytes, offset: int, width: int) -> Folded:
+def fold(parts: Iterable[bytes], offset: int, width: int) -> Folded:
     """Buckets of ``width`` rows each.
 
     Parameters
     ----------
-    rows : bytes
-        As in a `Block`.
+    parts : iterable of bytes
+        Rows as in a `Block`, one part behind the other.
     offset : int
         How many rows the first bucket has before them, of which nothing is known.
     """
-    length = len(rows) // ROW_BYTES
-    if width <= MOST_ROWS:
-        return _folded(UNKNOWN * offset + rows + UNKNOWN * (-(offset + length) % width), width)
-    # Some parts of equal length to a bucket: what is wanting in the last of them is not known.
-    part = math.ceil(width / math.ceil(width / MOST_ROWS))
-    edges = [0, *range(width - offset, length, width), length]
-    cut = [rows[ROW_BYTES * a : ROW_BYTES * b] + UNKNOWN * (-(b - a) % part) for a, b in pairwise(edges)]
-    ends = [0]
-    for bucket in cut:
-        ends.append(ends[-1] + len(bucket) // (ROW_BYTES * part))
-    return _joined(_folded(b"".join(cut), part), list(pairwise(ends)))
+    at_once = width <= MOST_ROWS
+    # A day is 700 kB: it is copied no more often than it has to be.
+    rows = array("Q", UNKNOWN * offset if at_once else b"")
+    for part in parts:
+        rows.frombytes(part)
+    if at_once:
+        rows.frombytes(UNKNOWN * (-len(rows) % width))
+        return _folded(rows, width)
+    # Some runs of equal length to a bucket: what is wanting in the last of them is not known.
+    run = math.ceil(width / math.ceil(width / MOST_ROWS))
+    runs, ends = array("Q"), [0]
+    for a, b in pairwise([0, *range(width - offset, len(rows), width), len(rows)]):
+        runs.extend(rows[a:b])
+        runs.frombytes(UNKNOWN * (-(b - a) % run))
+        ends.append(len(runs) // run)
+    return _joined(_folded(runs, run), list(pairwise(ends)))
 
 
-def _folded(rows: bytes, width: int) -> Folded:
-    count = len(rows) // (ROW_BYTES * width)
+def _folded(rows: array[int], width: int) -> Folded:
+    count = len(rows) // width
     words, bytes_, above_words, above_bytes, tops_of_words, tops = (
         int.from_bytes(mask.to_bytes(ROW_BYTES, "little") * count, "little")
         for mask in (_WORDS, _BYTES, _ABOVE_WORDS, _ABOVE_BYTES, _TOPS_OF_WORDS, _TOPS)
     )
     below_tops = (1 << 8 * ROW_BYTES * count) - 1 - tops
     known = sum_of_words = sum_of_bytes = high = 0
-    each = array("Q", rows)
     for n in range(width):
-        row = int.from_bytes(each[n::width].tobytes(), "little")
+        row = int.from_bytes(rows[n::width].tobytes(), "little")
         some = row & words
         sum_of_words += some
         few = row & bytes_
@@ -124,7 +128,7 @@ def _folded(rows: bytes, width: int) -> Folded:
     )
 
 
-def _joined(parts: Folded, spans: Sequence[tuple[int, int]]) -> Folded:
+def _joined(runs: Folded, spans: Sequence[tuple[int, int]]) -> Folded:
     def each(combine: Callable[[Iterable[int]], int], numbers: Sequence[int]) -> Sequence[int]:
         return [combine(numbers[a:b]) for a, b in spans]
 
@@ -132,10 +136,10 @@ def _joined(parts: Folded, spans: Sequence[tuple[int, int]]) -> Folded:
         return Of(each(sum, column.known), each(sum, column.total), each(max, column.high))
 
     return Folded(
-        of(parts.idle),
-        of(parts.activity),
-        of(parts.memory),
-        of(parts.power),
-        each(max, parts.peak_high),
-        each(max, parts.temperature_high),
+        of(runs.idle),
+        of(runs.activity),
+        of(runs.memory),
+        of(runs.power),
+        each(max, runs.peak_high),
+        each(max, runs.temperature_high),
     )

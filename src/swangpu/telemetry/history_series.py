@@ -54,15 +54,16 @@ class Series:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of one subject from the second ``first`` on, one a second."""
+    """The rows of one subject, one a second from ``first`` to before ``end``, in parts of an hour at most."""
 
     first: int
+    end: int
     memory_step_bytes: int
-    rows: bytes
+    parts: list[bytes]
 
 
 def cut(blocks: Mapping[int, Block], start: int, end: int) -> _Rows | None:
-    """What is kept from ``start`` to before ``end``."""
+    """What is known from ``start`` to before ``end``, without the unknown seconds before and behind it."""
     hours = sorted(h for h in blocks if h * BLOCK_S < end and (h + 1) * BLOCK_S > start)
     if not hours:
         return None
@@ -74,24 +75,28 @@ def cut(blocks: Mapping[int, Block], start: int, end: int) -> _Rows | None:
         blocks[hour].rows(begin, last, step) if hour in blocks else UNKNOWN * (last - begin + 1)
         for hour, begin, last in pieces(start, end - 1)
     ]
-    return _Rows(start, step, b"".join(parts))
+    while parts and not parts[0].strip(UNKNOWN):
+        start += len(parts.pop(0)) // ROW_BYTES
+    while parts and not parts[-1].strip(UNKNOWN):
+        end -= len(parts.pop()) // ROW_BYTES
+    if not parts:
+        return None
+    # A row of which anything is known stays whole.
+    before = (len(parts[0]) - len(parts[0].lstrip(UNKNOWN))) // ROW_BYTES
+    behind = (len(parts[-1]) - len(parts[-1].rstrip(UNKNOWN))) // ROW_BYTES
+    parts[-1] = parts[-1][: len(parts[-1]) - ROW_BYTES * behind]
+    parts[0] = parts[0][ROW_BYTES * before :]
+    return _Rows(start + before, end - behind, step, parts)
 
 
 def in_buckets(subject: str, width: int, kept: _Rows, missing: Mapping[str, str]) -> Series:
     """At most one bucket for each ``width`` seconds; buckets begin at multiples of it."""
-    # A row of which anything is known stays whole.
-    known = kept.rows.rstrip(b"\0")
-    begin = (len(known) - len(known.lstrip(b"\0"))) // ROW_BYTES
-    end = -(-len(known) // ROW_BYTES)
-    if end <= begin:
-        return Series(subject, float(width), missing=missing)
-    first = kept.first + begin
-    of = fold(kept.rows[ROW_BYTES * begin : ROW_BYTES * end], first % width, width)
+    of = fold(kept.parts, kept.first % width, width)
     step = kept.memory_step_bytes
     return Series(
         subject=subject,
         interval_s=float(width),
-        times=tuple(map(float, range(first - first % width, kept.first + end, width))),
+        times=tuple(map(float, range(kept.first - kept.first % width, kept.end, width))),
         utilization_percent=tuple(
             (201 * n - total) / n / 2 if n else None for n, total in zip(of.idle.known, of.idle.total, strict=True)
         ),
