@@ -51,6 +51,11 @@ def test_a_reused_pid_is_not_the_process() -> None:
     assert not registry.alive(record(kernel_start=None))
 
 
+def test_a_kernel_that_is_being_replaced_is_not_missed() -> None:
+    assert registry.alive(record(kernel_start="another:1", replacing=True))
+    assert not registry.alive(record(agent_start="another:1", replacing=True))
+
+
 @pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system cannot wait without reaping")
 def test_a_zombie_is_not_alive() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:

@@ -15,12 +15,13 @@ import sys
 __all__ = ["main"]
 
 
-def _spawn(command: list[str]) -> int:
+def _spawn(command: list[str], changes: dict[str, str | None]) -> int:
     """Start the kernel as the leader of its own session, as Jupyter does, and give its pid.
 
-    Only what is needed for that is imported before: the kernel must not wait for us.
+    Only what is needed for that is imported before: the kernel must not wait for us. In ``changes`` of the environment
+    None unsets a variable.
     """
-    environment = dict(os.environ)
+    environment = {k: v for k, v in {**os.environ, **changes}.items() if v is not None}
     # ipykernel ends with the process that this names
     environment["JPY_PARENT_PID"] = str(os.getpid())
     # Python ignores these; a kernel must not inherit that
@@ -40,6 +41,13 @@ def _spawn(command: list[str]) -> int:
             os._exit(127)
 
 
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - pathlib is not loaded before the kernel runs
+    except OSError:
+        return "/"
+
+
 def main(argv: list[str]) -> int:
     """Run a kernel and relay for it until it ends."""
     record_path, import_path, command = argv[1], argv[2], argv[argv.index("--") + 1 :]
@@ -51,21 +59,33 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Python writes each signal's number there, also for those that come before the loop runs
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    folder = _folder()
     try:
-        kernel_pid = _spawn(command)
+        kernel_pid = _spawn(command, {})
     except OSError as problem:
         sys.stderr.write(f"cannot start the kernel: {problem.strerror}: {command[0]}\n")
         return 127
 
+    from contextlib import suppress
     from pathlib import Path
 
     # `site` is not loaded, which would cost a kernel's start: these hold us and pyzmq
     sys.path += import_path.split(os.pathsep)
+    from swangpu.kernels.child import Child
     from swangpu.kernels.watchman import Watchman
+
+    def spawn_again(changes: dict[str, str | None]) -> int:
+        with suppress(OSError):
+            os.chdir(folder)
+        try:
+            return _spawn(command, changes)
+        finally:
+            os.chdir("/")
 
     # so that no file system is kept busy by us
     os.chdir("/")
-    status = Watchman(Path(record_path), kernel_pid, wake_read).run()
+    path = Path(record_path)
+    status = Watchman(path, Child(kernel_pid, spawn_again, path), wake_read).run()
     if os.WIFSIGNALED(status):
         # end as the kernel did, so that who waits for us sees it
         number = os.WTERMSIG(status)

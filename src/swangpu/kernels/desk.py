@@ -7,9 +7,11 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import zmq
 
 __all__ = ["Desk", "socket_path"]
 
@@ -60,6 +62,17 @@ class Desk:
 
     def writers(self) -> list[int]:
         return [fd for fd, waiting in self._outgoing.items() if waiting]
+
+    def poll(self, poller: zmq.Poller, before: Mapping[int, int]) -> dict[int, int]:
+        """Have polled what it waits for now instead of what it waited for before."""
+        wanted = dict.fromkeys(self.readers(), int(zmq.POLLIN))
+        for fd in self.writers():
+            wanted[fd] |= int(zmq.POLLOUT)
+        for fd in before.keys() - wanted.keys():
+            poller.unregister(fd)
+        for fd, events in wanted.items():
+            poller.register(fd, events)
+        return wanted
 
     def on_readable(self, fd: int) -> None:
         if fd == self._listener.fileno():

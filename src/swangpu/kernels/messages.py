@@ -13,10 +13,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["DELIMITER", "Message", "Scribe"]
+__all__ = ["DELIMITER", "OURS", "Message", "Scribe", "is_for_nobody"]
 
 DELIMITER = b"<IDS|MSG>"
 PROTOCOL_VERSION = "5.3"
+#: the user's name in what a server asks a kernel past its gate, and nobody else is to hear of
+OURS = "swangpu-server"
 
 
 class Message:
@@ -83,6 +85,15 @@ class Message:
     @property
     def id(self) -> str:
         return str(self.header.get("msg_id", ""))
+
+
+def is_for_nobody(frames: list[bytes], *, started_anew: bool) -> bool:
+    """Whether what a kernel that is put aside says is about what only the server asks: it would seem to be busy."""
+    message = Message.parse(frames)
+    if message is None or message.type != "status":
+        return False
+    starts = started_anew and message.content.get("execution_state") == "starting"
+    return starts or message.parent.get("username") == OURS
 
 
 def _as_dict(raw: bytes) -> dict[str, Any]:

@@ -113,8 +113,11 @@ def forget(path: Path, agent_pid: int | None = None) -> None:
 
 
 def alive(record: Record) -> bool:
-    """Whether both agent and kernel are still the processes that the record speaks of."""
-    for who in ("agent", "kernel"):
+    """Whether both agent and kernel are still the processes that the record speaks of.
+
+    While its agent has the kernel replaced there may be none for a moment, or one that the record does not know.
+    """
+    for who in ("agent",) if record.get("replacing") else ("agent", "kernel"):
         pid, start = record.get(f"{who}_pid"), record.get(f"{who}_start")
         if not isinstance(pid, int) or not isinstance(start, str) or process_start(pid) != start:
             return False

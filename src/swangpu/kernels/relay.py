@@ -82,10 +82,12 @@ class Relay:
 
     def __init__(self, outer: dict[str, Any], inner: dict[str, Any]) -> None:
         self._inner_info = inner
+        self._identity = f"swangpu-{os.urandom(16).hex()}".encode("ascii")
         self._context = zmq.Context()
         self._curve = (outer.get("curve_publickey"), outer.get("curve_secretkey"))
         self.outer: dict[str, Any] = {}
         self.inner: dict[str, Any] = {}
+        self.monitor: Any = None
         kinds = {"iopub": zmq.XPUB}
         for channel in CHANNELS:
             socket = self._socket(kinds.get(channel, zmq.ROUTER), server=True)
@@ -100,7 +102,10 @@ class Relay:
                 socket.setsockopt(zmq.SNDHWM, 0)
             _bind(socket, _url(outer, channel))
             self.outer[channel] = socket
-        identity = f"swangpu-{os.urandom(16).hex()}".encode("ascii")
+        self._connect()
+
+    def _connect(self) -> None:
+        """Towards the kernel."""
         for channel in CHANNELS:
             socket = self._socket(zmq.SUB if channel == "iopub" else zmq.DEALER, server=False)
             socket.setsockopt(zmq.RECONNECT_IVL, CONNECT_RETRY_MS)
@@ -109,12 +114,24 @@ class Relay:
             if channel == "iopub":
                 socket.setsockopt(zmq.SUBSCRIBE, b"")
             elif channel != "hb":
-                socket.setsockopt(zmq.IDENTITY, identity)
+                socket.setsockopt(zmq.IDENTITY, self._identity)
             self.inner[channel] = socket
         # requests go to the kernel only when its output is heard, or the first cell's would be lost
         self.monitor = self.inner["iopub"].get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        self.inner["iopub"].connect(_url(inner, "iopub"))
+        self.inner["iopub"].connect(_url(self._inner_info, "iopub"))
         self.kernel_heard = False
+
+    def connect_again(self) -> None:
+        """Another kernel listens at the same ports: what was on its way to the one before is not for this one."""
+        self._disconnect()
+        self._connect()
+
+    def _disconnect(self) -> None:
+        self.inner["iopub"].disable_monitor()
+        # as long as any socket is open the context does not end, and with it the agent
+        self.monitor.close(0)
+        for socket in self.inner.values():
+            socket.close(0)
 
     def _socket(self, kind: int, *, server: bool) -> Any:
         socket = self._context.socket(kind)
@@ -169,11 +186,7 @@ class Relay:
 
     def close(self) -> None:
         """Close all, giving what is on its way to clients a moment."""
-        self.inner["iopub"].disable_monitor()
-        # as long as any socket is open the context does not end, and with it the agent
-        self.monitor.close(0)
-        for socket in self.inner.values():
-            socket.close(0)
+        self._disconnect()
         for socket in self.outer.values():
             socket.close()
         self._context.term()

@@ -15,9 +15,10 @@ import zmq
 
 from swangpu.kernels import registry
 from swangpu.kernels.backlog import Backlog
+from swangpu.kernels.child import Child
 from swangpu.kernels.desk import Desk
 from swangpu.kernels.gate import Gate, Verdict
-from swangpu.kernels.messages import Message, Scribe
+from swangpu.kernels.messages import Message, Scribe, is_for_nobody
 from swangpu.kernels.relay import CHANNELS, Relay, more_to_read, receive
 from swangpu.kernels.remarks import Remarks
 from swangpu.kernels.voice import Voice
@@ -46,17 +47,17 @@ class Watchman:
     ----------
     record_path : Path
         The record that the provisioner wrote; completed here with both processes.
-    kernel_pid : int
-        The leader of its own process group.
+    child : Child
+        The kernel.
     wake : int
         The file descriptor to which Python writes the numbers of signals.
     """
 
-    def __init__(self, record_path: Path, kernel_pid: int, wake: int) -> None:
-        self._kernel_pid = kernel_pid
+    def __init__(self, record_path: Path, child: Child, wake: int) -> None:
+        self._child = child
         record = registry.read(record_path)
         if record is None:
-            self._signal_kernel(signal.SIGKILL)
+            child.signal(signal.SIGKILL)
             raise SystemExit("the agent's record cannot be read")
         self._record_path = record_path
         self._wake = wake
@@ -76,48 +77,51 @@ class Watchman:
         self._kernel_info: dict[str, Any] | None = None
         #: how what the kernel has on a device is put aside, and what was saved; kept here, since servers come and go
         self._aside = str(record.get("aside") or "")
-        self._saved: list[Any] = [{"untouched": True}] if self._aside else []
+        self._saved: list[Any] = record.get("saved") or ([{"untouched": True}] if self._aside else [])
         self._waiting: list[tuple[str, list[bytes]]] = []
         self._alone_limit_s = float(record.get("alone_limit_s") or ALONE_LIMIT_S)
         #: what is to be done when (monotonic seconds), by name
         self._due: dict[str, float] = {"alone": time.monotonic() + self._alone_limit_s}
         self._status: int | None = None
         self._poller = zmq.Poller()
-        record.update(
-            agent_pid=os.getpid(),
-            agent_start=registry.process_start(os.getpid()),
-            kernel_pid=kernel_pid,
-            kernel_start=registry.process_start(kernel_pid),
-        )
-        registry.write(record_path, record)
+        self._replaced = child.replaced
+        record.update(agent_pid=os.getpid(), agent_start=registry.process_start(os.getpid()))
+        child.write(record)
 
     def run(self) -> int:
         """Relay until the kernel has ended; the answer is its wait status."""
         try:
-            sources = self._sources()
-            poller = self._poller = zmq.Poller()
-            for source in sources:
-                poller.register(source, zmq.POLLIN)
-            desk = self._poll_desk(poller, {})
+            sources, desk, poller = self._begin()
             while self._status is None:
+                if self._replaced != self._child.replaced:
+                    self._relay.connect_again()
+                    self._replaced = self._child.replaced
+                    sources, desk, poller = self._begin()
                 for source, events in poller.poll(self._timeout_ms()):
                     if act := sources.get(source):
                         act()
                     else:
                         self._at_desk(source, events)
-                        desk = self._poll_desk(poller, desk)
+                        desk = self._desk.poll(poller, desk)
                 self._on_time()
             for channel, socket in self._relay.last_words():
                 self._drain(socket, partial(self._from_kernel, channel))
             return self._status
         finally:
             # What the kernel started must not keep the GPU.
-            self._signal_kernel(signal.SIGKILL)
+            self._child.signal(signal.SIGKILL)
             self._desk.close()
             registry.forget(self._record_path, os.getpid())
             self._relay.close()
 
     # -- the loop ---------------------------------------------------------------------------------
+
+    def _begin(self) -> tuple[dict[Any, Callable[[], None]], dict[int, int], zmq.Poller]:
+        sources, poller = self._sources(), zmq.Poller()
+        self._poller = poller
+        for source in sources:
+            poller.register(source, zmq.POLLIN)
+        return sources, self._desk.poll(poller, {}), poller
 
     def _sources(self) -> dict[Any, Callable[[], None]]:
         sources: dict[Any, Callable[[], None]] = {self._wake: self._signals, self._relay.monitor: self._on_monitor}
@@ -126,17 +130,6 @@ class Watchman:
             sources[outer] = partial(self._drain, outer, partial(self._from_client, channel))
             sources[inner] = partial(self._drain, inner, partial(self._from_kernel, channel))
         return sources
-
-    def _poll_desk(self, poller: zmq.Poller, before: dict[int, int]) -> dict[int, int]:
-        """Poll what the desk waits for now instead of what it waited for before."""
-        wanted = dict.fromkeys(self._desk.readers(), int(zmq.POLLIN))
-        for fd in self._desk.writers():
-            wanted[fd] |= int(zmq.POLLOUT)
-        for fd in before.keys() - wanted.keys():
-            poller.unregister(fd)
-        for fd, events in wanted.items():
-            poller.register(fd, events)
-        return wanted
 
     def _at_desk(self, fd: int, events: int) -> None:
         with contextlib.suppress(KeyError):
@@ -153,7 +146,7 @@ class Watchman:
         for name in [n for n, at in self._due.items() if now >= at]:
             del self._due[name]
             if name == "kill":
-                self._signal_kernel(signal.SIGKILL)
+                self._child.signal(signal.SIGKILL)
             elif name == "alone":
                 self._end_kernel()
             elif name == "gone":
@@ -237,6 +230,8 @@ class Watchman:
 
     def _from_kernel(self, channel: str, frames: list[bytes]) -> None:
         if channel == "iopub":
+            if self._gate.closed and is_for_nobody(frames, started_anew=bool(self._replaced)):
+                return
             self._publish(frames)
             if self._remarks:
                 self._remark(frames)
@@ -345,6 +340,11 @@ class Watchman:
         elif wanted == "aside":
             saved = request.get("saved")
             self._aside, self._saved = str(request.get("method", ""))[:100], saved if isinstance(saved, list) else []
+        elif wanted == "replace":
+            # only of a kernel that nobody computes in
+            at_rest = self._gate.closed and not self._gate.busy
+            if not at_rest or not self._child.replace(request.get("pid"), request.get("env")):
+                return {"ok": False, "error": "not now"}
         elif wanted == "stop":
             self._end_kernel()
         elif wanted != "status":
@@ -358,7 +358,8 @@ class Watchman:
             "aside": self._aside,
             "saved": self._saved,
             "remarks": len(self._remarks),
-            "kernel_pid": self._kernel_pid,
+            "kernel_pid": self._child.pid,
+            "replacing": self._child.going,
             "kept": len(self._backlog),
             "outage": self._outage,
         }
@@ -372,21 +373,14 @@ class Watchman:
             numbers = os.read(self._wake, 64)
         for number in numbers:
             if number == signal.SIGINT and not self._interrupt_held():
-                self._signal_kernel(signal.SIGINT)
+                self._child.signal(signal.SIGINT)
             elif number == signal.SIGTERM:
                 self._end_kernel()
-        pid, status = os.waitpid(self._kernel_pid, os.WNOHANG)
-        if pid:
-            self._status = status
+        self._status = self._child.look()
 
     def _end_kernel(self) -> None:
-        self._signal_kernel(signal.SIGTERM)
+        self._child.signal(signal.SIGTERM)
         self._due.setdefault("kill", time.monotonic() + TERM_GRACE_S)
-
-    def _signal_kernel(self, number: int) -> None:
-        # Its process group: what the kernel has started is the kernel's.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._kernel_pid, number)
 
 
 def _named(client: bytes) -> bool:
