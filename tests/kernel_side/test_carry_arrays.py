@@ -250,7 +250,8 @@ def test_what_changed_is_said_in_the_output_of_the_next_cell(
 
     shell = InteractiveShell()
     monkeypatch.setattr(carry, "_shell", lambda: shell)
-    carry._tell_next_cell([{"name": name, "what": "it is elsewhere now"} for name in ("x", "y")])
+    changed = [{"name": name, "what": "it is elsewhere now"} for name in ("x", "y")]
+    carry.tell_next_cell(carry._sentences(changed))
     for _ in range(2):
         shell.run_cell("1")
     assert capsys.readouterr().out.count("swangpu: x, y: it is elsewhere now.") == 1

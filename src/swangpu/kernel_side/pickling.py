@@ -17,6 +17,7 @@ from typing import Any
 
 from . import tensors
 from .buffers import Shelf, Taken
+from .overlap import Spans
 
 __all__ = [
     "Plain",
@@ -35,6 +36,7 @@ Entry = Sequence[Any]
 
 PROTOCOL = 5
 WITHOUT_CLOUDPICKLE = " (install cloudpickle to carry it)"
+MAPPED = "it was a file mapped to memory, and is in memory only now"
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 #: the namespace that is being loaded into; see `notebook_globals`
 _loading: dict[str, Any] = {}
@@ -44,11 +46,12 @@ class Sink:
     """Where a pickler writes to: a file, or nowhere for a preview.
 
     ``failed`` tells an error of the disk from one of a variable. ``notes`` has what of a variable will not be as it
-    was, by its name.
+    was, by its name. ``spans``, where there are any, are told of each array.
     """
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, spans: Spans | None = None) -> None:
         self._file = file
+        self.spans = spans
         self.shelf = Shelf(file is None)
         self.name = ""
         self.notes: dict[str, str] = {}
@@ -104,8 +107,13 @@ def make_pickler(sink: Sink, namespace: dict[str, Any]) -> pickle.Pickler:
 def _reducer(sink: Sink) -> Callable[[Any], Any]:
     """What both picklers do otherwise than pickle would."""
     tensor = tensors.reducer(sink.shelf, sink.note)
+    memmap: Any = getattr(sys.modules.get("numpy"), "memmap", None)
 
     def reduce(obj: Any) -> Any:
+        if memmap is not None and isinstance(obj, memmap) and obj._mmap is not None:
+            sink.note(MAPPED)
+        if sink.spans is not None:
+            sink.spans.look(sink.name, obj)
         # cloudpickle would make a text in memory of a file that is open for reading
         if isinstance(obj, _FILES) and obj not in (sys.stdin, sys.stdout, sys.stderr):
             raise pickle.PicklingError(f"cannot pickle '{type(obj).__name__}' object")
