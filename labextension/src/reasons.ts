@@ -116,7 +116,7 @@ export function reasonTable(trans: TranslationBundle, format: Format): Record<st
       ),
     variables_left: p =>
       text(p.names)
-        ? trans.__('%1: these variables did not come along: %2.', title(p), text(p.names))
+        ? `${trans.__('%1: these variables did not come along: %2.', title(p), text(p.names))} ${text(p.why)}`.trimEnd()
         : trans.__('%1: the variables did not come along. %2', title(p), text(p.why)),
     ledger_put_aside: p =>
       trans.__(

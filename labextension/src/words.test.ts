@@ -105,6 +105,7 @@ describe('sessions', () => {
     const plainly = { code: 'paused_held', params: {}, text: 'x' };
     expect(words.state(session({ state: 'paused', reason: plainly }), 1000)).toBe('Paused; its GPU is kept for it.');
     expect(words.state(session({ reason: { code: 'no_room', params: {}, text } }), 1000)).toBe(text);
+    expect(words.state(session({ reason: { code: 'not_carried', params: {}, text } }), 1000)).toBe(text);
   });
 
   it('says what a paused session has left on its GPU', () => {

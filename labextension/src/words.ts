@@ -206,7 +206,7 @@ export class Words {
           ? trans.__('Ready for you, held for %1', format.left(session.claim_by - now))
           : trans.__('Ready, starting');
       case 'active':
-        if (session.reason?.code === 'no_room') {
+        if (session.reason?.code === 'no_room' || session.reason?.code === 'not_carried') {
           return this.reason(session.reason);
         }
         return session.idle_since !== null && now - session.idle_since >= 120

@@ -151,7 +151,7 @@ class Suspension:
     method : str
         How what it had on the device was put aside; ``gate`` when it was not, and is there still.
     saved_bytes : int
-        How much of it.
+        How much of it: in host memory, or on a disk (`swangpu.domain.sessions.ON_DISK`).
     comes_back : ComesBack
         Where it can go on.
     code, text : str

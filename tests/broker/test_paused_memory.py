@@ -7,7 +7,7 @@ from broker.fleet import GB
 from swangpu.broker import events as ev
 from swangpu.broker.policy import Policy
 from swangpu.broker.state import BrokerState
-from swangpu.domain.sessions import SessionState
+from swangpu.domain.sessions import ComesBack, SessionState
 from swangpu.ledger.codec import decode, encode
 
 
@@ -106,6 +106,28 @@ def test_who_pauses_their_own_does_not_wait_and_takes_what_is_left() -> None:
     assert said is not None
     assert (said.code, dict(said.params)) == ("paused_held", {"why": "no_room"})
     assert said.text == f"Paused; its GPU is kept for it. {text}"
+
+
+def test_what_is_on_a_disk_takes_no_host_memory() -> None:
+    desk = desk_with(20 * GB)
+    desk.pauses = False
+    alice, bob = two_held(desk)
+    desk.send(ev.Paused(alice))
+    desk.send(ev.PauseSaved(alice, "carry", 15 * GB, comes_back=ComesBack.ANYWHERE))
+    desk.send(ev.Paused(bob))
+    assert desk.rooms[bob] == 16 * GB
+
+
+def test_one_that_can_not_be_carried_keeps_its_gpu_and_says_what_is_in_the_way() -> None:
+    desk = desk_with(None)
+    desk.pauses = False
+    alice, _bob = two_wanted(desk)
+    text = "These would not come back as they are: log (an open file can't be saved)."
+    desk.send(ev.PauseFailed(alice, "not_carried", text))
+    said = desk[alice].reason
+    assert said is not None
+    assert (said.code, desk[alice].state) == ("not_carried", SessionState.ACTIVE)
+    assert said.text.endswith(text)
 
 
 def test_it_counts_until_it_is_back_and_after_a_restart() -> None:

@@ -94,6 +94,7 @@ def test_an_error_of_the_rules_is_of_our_tree() -> None:
 
 def test_only_ways_of_pausing_that_there_are_in_the_order_that_is_given() -> None:
     assert SwanGpu().pause_methods == ["offload", "checkpoint"]
+    assert SwanGpu(pause_methods=["carry"])._reclaim().methods == ("carry",)
     assert SwanGpu(pause_methods=["checkpoint", "offload"])._reclaim().methods == ("checkpoint", "offload")
-    with pytest.raises(TraitError, match="'magic' is none of offload, checkpoint"):
+    with pytest.raises(TraitError, match="'magic' is none of offload, carry, checkpoint"):
         SwanGpu(pause_methods=["magic"])

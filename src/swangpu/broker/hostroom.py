@@ -7,7 +7,7 @@ is saved it counts with what it is. One that has stayed on its device counts not
 from __future__ import annotations
 
 from ..domain.devices import ShareKind
-from ..domain.sessions import PausePhase, Session
+from ..domain.sessions import ON_DISK, PausePhase, Session
 from .residents import place_of
 from .state import BrokerState
 
@@ -41,7 +41,7 @@ def _counts(session: Session) -> int:
         return 0
     if not _is_saving(session):
         # what is on its way back is in host memory too, until all of it is back
-        return pause.saved_bytes
+        return 0 if pause.method in ON_DISK else pause.saved_bytes
     # one that was begun before there was a limit
     return pause.room_bytes if pause.room_bytes is not None else _at_most(session)
 

@@ -55,6 +55,8 @@ AGAIN_S = (2.0, 30.0)
 BUSY_RETRY_S = 1.0
 #: what is set aside for paused sessions in host memory is used up
 NO_ROOM = "no_room"
+#: something of it would not come back as it was
+NOT_CARRIED = "not_carried"
 
 
 def methods_of(state: BrokerState, session: Session) -> tuple[str, ...]:
@@ -169,7 +171,7 @@ def failed(state: BrokerState, session: Session, event: ev.PauseFailed, now: flo
     works = event.code == "kernel_busy"
     again_at = now + (BUSY_RETRY_S if works else state.policy.pause_retry_s)
     active = replace(session, state=SessionState.ACTIVE, pause=None, pause_again_at=again_at)
-    if event.code == NO_ROOM:
+    if event.code in (NO_ROOM, NOT_CARRIED):
         # nobody has to be told at once, and whoever looks should see why somebody else gave way
         active = replace(active, reason=Reason(event.code, f"It could not be paused for who waits. {event.text}"))
     if works and active.idle_since is not None:

@@ -130,6 +130,10 @@ class Request:
     priority: Priority | None = None
 
 
+#: ways of pausing that save to a disk, and not to host memory
+ON_DISK = frozenset({"carry"})
+
+
 @dataclass(frozen=True)
 class Pause:
     """How far a pause has come.

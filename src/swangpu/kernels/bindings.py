@@ -47,6 +47,8 @@ class Bindings:
     adoptions: dict[str, Adoption] = field(default_factory=dict)
     #: kernels that wait behind their gate: what was theirs may be somebody else's, so a restart does not open it
     gated: set[str] = field(default_factory=set)
+    #: kernels whose variables are in a file, and what is remembered of it: see `carried.Kept`
+    carried: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     #: the notebook session of a kernel (id, path, name, type), to be made again by the next server
     notebook: Callable[[str], Mapping[str, str] | None] = lambda kernel_id: None
 

@@ -6,8 +6,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -18,11 +16,12 @@ from ..domain.sessions import Carry
 from ..errors import Conflict, NotFound
 from ..ports import KernelInfo, Resumption, Saying, Suspension
 from ..tasks import end
-from . import registry, variables
+from . import carried, registry, variables
 from .bindings import BINDINGS, Adoption, Binding
 from .culling import idle_limit_s
 from .door import ask
-from .methods import Subject
+from .methods import Left, Subject
+from .restarting import restart
 from .saying import say
 from .suspend import Suspender
 
@@ -33,6 +32,8 @@ log = logging.getLogger(__name__)
 #: how often the kernels on sessions are asked whether a cell runs
 ACTIVITY_EVERY_S = 1.0
 GATED_EVERY_S = 0.1
+#: how often an agent is asked that replaces its kernel: the process before has to be gone from its device first
+SETTLE_LOOKS = 300
 
 
 class JupyterKernelHost:
@@ -147,7 +148,13 @@ class JupyterKernelHost:
             subject = self._subject(kernel_id)
             if subject is None:
                 return Resumption()
-            done = await self.suspender.resume(subject)
+            known = BINDINGS.of_kernel.get(kernel_id)
+            session_id = known.session_id if known is not None else ""
+
+            def tell(left: Left) -> None:
+                self.on_left(kernel_id, session_id, left.names, left.where)
+
+            done = await self.suspender.resume(subject, tell)
             self._gated.discard(kernel_id)
             # it is told with the answer: only what changes from here on is news
             self._busy[kernel_id] = done.busy
@@ -185,6 +192,8 @@ class JupyterKernelHost:
                 log.exception("The kernel %s of an earlier server could not be taken over", path.stem)
                 BINDINGS.adoptions.pop(path.stem, None)
                 BINDINGS.of_kernel.pop(path.stem, None)
+        known = {path.stem for path, _ in registry.records(runtime_dir)}
+        await asyncio.to_thread(self.suspender.tidy, known.union(self._manager.list_kernel_ids()))
         if adopted:
             await self.suspender.learn()
             self._watch()
@@ -192,7 +201,9 @@ class JupyterKernelHost:
 
     async def _adopt(self, path: Path, record: registry.Record) -> None:
         kernel_id = path.stem
-        state = await asyncio.to_thread(ask, Path(record["socket"]), {"do": "status"})
+        state = await _settled(Path(record["socket"]))
+        # what the agent has changed of it meanwhile
+        record = registry.read(path) or record
         record.update(server_pid=os.getpid(), server_start=registry.process_start(os.getpid()))
         registry.write(path, record)
         BINDINGS.of_kernel[kernel_id] = Binding(str(record["session_id"]), dict(record["env"]))
@@ -206,6 +217,8 @@ class JupyterKernelHost:
         self._manager.get_kernel(kernel_id).execution_state = "busy" if state.get("busy") else "idle"
         if state.get("closed"):
             self._gated.add(kernel_id)
+        if carried.kept_of(state.get("saved") or []) is not None:
+            BINDINGS.carried[kernel_id] = state["saved"]
         if notebook.get("path"):
             # The same id: an open Lab asks for its notebook session by it, and then goes on as if nothing had been.
             await self._sessions.save_session(
@@ -288,57 +301,10 @@ class JupyterKernelHost:
     async def _restart(
         self, kernel_id: str, binding: Binding | None, carry: Carry, session_id: str, *, stop_cell: bool = False
     ) -> None:
-        """Restart a kernel with or without shares, its variables carried where that was asked for."""
-        kernel = self._kernel(kernel_id)
-        before = BINDINGS.of_kernel.get(kernel_id)
-        folder = Path(tempfile.mkdtemp(prefix="swangpu-carry-"))
-        keep = False
-        try:
-            interrupt = partial(self._manager.interrupt_kernel, kernel_id) if stop_cell else None
-            saved = await variables.save(kernel, folder, interrupt) if carry is Carry.ALL else None
-            gated = kernel_id in self._gated
-            self._gated.discard(kernel_id)
-            try:
-                if binding is None:
-                    BINDINGS.of_kernel.pop(kernel_id, None)
-                else:
-                    BINDINGS.of_kernel[kernel_id] = binding
-                await self._manager.restart_kernel(kernel_id, now=True)
-            except Exception:
-                if before is not None:
-                    BINDINGS.of_kernel[kernel_id] = before
-                else:
-                    BINDINGS.of_kernel.pop(kernel_id, None)
-                if gated:
-                    self._gated.add(kernel_id)
-                raise
-            # from here on its variables are in that file only
-            keep = saved is not None
-            await variables.ready(kernel)
-            if saved is not None:
-                keep = await self._load(kernel, kernel_id, session_id, saved, told=binding is not None)
-        except asyncio.CancelledError:
-            if keep:
-                self.on_left(kernel_id, session_id, [], f"Its variables are kept in {folder}.")
-            raise
-        finally:
-            if not keep:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-    async def _load(self, kernel: Any, kernel_id: str, session_id: str, saved: variables.Saved, *, told: bool) -> bool:
-        """Bring the variables back; whether their file is to be kept, since they are nowhere else.
-
-        ``told``: the person knows already what could not be saved.
-        """
-        names, why = await variables.load(kernel, saved)
-        if why:
-            log.warning("Kernel %s could not take its variables back: %s They are in %s", kernel_id, why, saved.path)
-            self.on_left(kernel_id, session_id, [], f"{why} They are kept in {saved.path}.")
-            return True
-        lost = [name for name in names if not told or name not in saved.left]
-        if lost:
-            self.on_left(kernel_id, session_id, lost, "")
-        return False
+        interrupt = partial(self._manager.interrupt_kernel, kernel_id) if stop_cell else None
+        tell = partial(self.on_left, kernel_id, session_id)
+        self._kernel(kernel_id)
+        await restart(self._manager, kernel_id, binding, carry, tell, interrupt)
 
     def _rebind(self, kernel_id: str, env: Mapping[str, str | None]) -> None:
         """The next restart, and the next server, are to find the kernel on the shares that it has now."""
@@ -355,7 +321,7 @@ class JupyterKernelHost:
         if record is None:
             return None
         env = binding.env if binding is not None else {}
-        return Subject(kernel, Path(record["socket"]), int(record.get("kernel_pid") or 0), env)
+        return Subject(kernel, Path(record["socket"]), int(record.get("kernel_pid") or 0), env, kernel_id)
 
     def _record_path(self, kernel_id: str) -> Path | None:
         return getattr(self._manager.get_kernel(kernel_id).provisioner, "record_path", None)
@@ -368,6 +334,7 @@ class JupyterKernelHost:
         binding = BINDINGS.of_kernel.pop(kernel_id, None)
         self._busy.pop(kernel_id, None)
         self._gated.discard(kernel_id)
+        BINDINGS.carried.pop(kernel_id, None)
         if binding is not None:
             self.on_gone(kernel_id, binding.session_id)
 
@@ -387,6 +354,16 @@ class JupyterKernelHost:
                     self.on_activity(binding.session_id, busy)
             # whoever waits at a gate waits for us to see it
             await asyncio.sleep(GATED_EVERY_S if self._gated else ACTIVITY_EVERY_S)
+
+
+async def _settled(socket: Path) -> dict[str, Any]:
+    """An agent's state, once it is not in the middle of putting another process in its kernel's place."""
+    for _ in range(SETTLE_LOOKS):
+        state = await asyncio.to_thread(ask, socket, {"do": "status"})
+        if not state.get("replacing"):
+            break
+        await asyncio.sleep(GATED_EVERY_S)
+    return state
 
 
 def _no_gate() -> Conflict:

@@ -14,7 +14,20 @@ from ..domain.sessions import ComesBack, Reason
 from ..errors import Conflict
 from .variables import ask_kernel, is_python
 
-__all__ = ["IMPORT", "MOVE_TIMEOUT_S", "Aside", "Method", "Offload", "Remember", "Saved", "Subject", "tree_of"]
+__all__ = [
+    "IMPORT",
+    "MOVE",
+    "MOVE_TIMEOUT_S",
+    "Aside",
+    "Left",
+    "Method",
+    "Offload",
+    "Remember",
+    "Saved",
+    "Subject",
+    "tree_of",
+    "why",
+]
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +36,8 @@ MOVE_TIMEOUT_S = 90.0
 #: in front of a module's name in quotes and brackets: an expression that leaves no name in the kernel
 IMPORT = "__import__('importlib').import_module"
 _OFFLOAD = f"{IMPORT}('swangpu_kernel.offload').%s(%s)"
-_MOVE = f"{IMPORT}('swangpu_kernel.cuda').move(%r)"
+#: puts a kernel that has not used a device on another share
+MOVE = f"{IMPORT}('swangpu_kernel.cuda').move(%r)"
 
 #: what a method wants to have back at the resume, as JSON
 Saved = Sequence[Mapping[str, Any]]
@@ -48,6 +62,15 @@ class Subject:
     socket: Path
     pid: int
     env: Mapping[str, str | None]
+    kernel_id: str = ""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What did not come back, though all else did: its names, and a sentence that says where it is."""
+
+    names: tuple[str, ...]
+    where: str
 
 
 @dataclass(frozen=True)
@@ -108,8 +131,13 @@ class Method(Protocol):
         """
         ...
 
-    async def back(self, subject: Subject, saved: Saved) -> Reason | None:
-        """Bring it back; the answer is what its person should know all the same. Safe where nothing was put aside.
+    async def back(self, subject: Subject, saved: Saved) -> Reason | Left | None:
+        """Bring it back. Safe where nothing was put aside.
+
+        Returns
+        -------
+        Reason, Left or None
+            What its person should know all the same: what is amiss, or what did not come back.
 
         Raises
         ------
@@ -136,17 +164,17 @@ class Offload:
         if not isinstance(answer, dict) or (not answer.get("ok") and answer.get("moved_bytes")):
             # It may do it yet, or has done a part of it: its gate stays closed until all is known to be back.
             raise Conflict(
-                f"What it has on the device could not be moved. {_why(answer)}".strip(),
+                f"What it has on the device could not be moved. {why(answer)}".strip(),
                 hint="It goes on as soon as everything is back on its device.",
                 code="not_saved",
             )
         if not answer.get("ok"):
-            why = _why(answer)
+            said = why(answer)
             if answer.get("code") == "no_room":
-                log.info("What a kernel has on its device was not moved: %s", why)
-                return Aside(False, code="no_room", text=why)
-            log.info("What a kernel has on its device could not be moved: %s", why)
-            return Aside(False, code="not_saved", text=f"What it has on the device could not be moved. {why}".strip())
+                log.info("What a kernel has on its device was not moved: %s", said)
+                return Aside(False, code="no_room", text=said)
+            log.info("What a kernel has on its device could not be moved: %s", said)
+            return Aside(False, code="not_saved", text=f"What it has on the device could not be moved. {said}".strip())
         # Its children have the environment that they were started with.
         free = bool(answer.get("untouched")) and await asyncio.to_thread(tree_of, subject.pid) == [subject.pid]
         if free:
@@ -161,29 +189,30 @@ class Offload:
         """How much it has on the device, where that is no more than so much and may stay; else 0. Nothing is moved."""
         answer = await ask_kernel(subject.kernel, _OFFLOAD % ("stays", f"{int(most_bytes)}"), MOVE_TIMEOUT_S)
         if not isinstance(answer, dict) or not answer.get("ok"):
-            log.info("What a kernel has on its device does not stay there. %s", _why(answer))
+            log.info("What a kernel has on its device does not stay there. %s", why(answer))
             return 0
         return int(answer.get("resident_bytes") or 0)
 
     async def back(self, subject: Subject, saved: Saved) -> None:
         if any(one.get("untouched") for one in saved):
-            moved = await ask_kernel(subject.kernel, _MOVE % dict(subject.env), MOVE_TIMEOUT_S)
+            moved = await ask_kernel(subject.kernel, MOVE % dict(subject.env), MOVE_TIMEOUT_S)
             if not isinstance(moved, dict) or not moved.get("ok"):
                 raise Conflict(
-                    f"It could not be put on its GPU. {_why(moved)}".strip(),
+                    f"It could not be put on its GPU. {why(moved)}".strip(),
                     hint="It is tried again.",
                     code="not_restored",
                 )
         answer = await ask_kernel(subject.kernel, _OFFLOAD % ("back", ""), MOVE_TIMEOUT_S)
         if not isinstance(answer, dict) or not answer.get("ok"):
             raise Conflict(
-                f"What was on the GPU could not be brought back. {_why(answer)}".strip(),
+                f"What was on the GPU could not be brought back. {why(answer)}".strip(),
                 hint="It is kept in host memory; it is tried again.",
                 code="not_restored",
             )
 
 
-def _why(answer: Any) -> str:
+def why(answer: Any) -> str:
+    """What a kernel says of why it did not do something."""
     return str(answer.get("error") or "") if isinstance(answer, dict) else "The kernel did not answer."
 
 

@@ -17,6 +17,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from . import registry
 from .bindings import BINDINGS, Binding
+from .carried import discard, kept_of
 from .desk import socket_path
 from .freeports import free_port
 from .gate import WAITING
@@ -72,11 +73,14 @@ class SwanGpuProvisioner(LocalProvisioner):
 
     #: of the running agent, None for a plain kernel
     record_path: Path | None = None
+    #: it was ended by somebody, and has not died by itself
+    _asked_to_end = False
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """The standard preparation, then ours. Called again at a restart, which keeps the shares."""
         if self.kernel_id in BINDINGS.adoptions:
             return self._prepare_adoption(kwargs)
+        self._forget_carried()
         prepared: dict[str, Any] = await super().pre_launch(**kwargs)
         env = dict(prepared.get("env") or os.environ)
         kernel_id = str(self.kernel_id or "")
@@ -96,6 +100,8 @@ class SwanGpuProvisioner(LocalProvisioner):
                     env.pop(name, None)
                 else:
                     env[name] = value
+            if kernel_id in BINDINGS.carried:
+                env["CUDA_VISIBLE_DEVICES"] = ""
             if BINDINGS.runtime_dir is not None:
                 command = self._behind_agent(command, binding, BINDINGS.runtime_dir, python=python)
         prepared["env"] = env
@@ -121,8 +127,14 @@ class SwanGpuProvisioner(LocalProvisioner):
             return
         await super().send_signal(signum)
 
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """The kernel is told to end."""
+        self._asked_to_end = self.process is not None and self.process.poll() is None
+        await super().shutdown_requested(restart=restart)
+
     async def kill(self, restart: bool = False) -> None:
         """Kill the kernel; its agent then ends by itself, and is killed when it does not."""
+        self._asked_to_end |= self.process is not None and self.process.poll() is None
         record = registry.read(self.record_path) if self.record_path is not None else None
         if record is not None and self.process is not None:
             pid = record.get("kernel_pid")
@@ -141,7 +153,15 @@ class SwanGpuProvisioner(LocalProvisioner):
         if self.record_path is not None and self.process is None:
             registry.forget(self.record_path)
         if not restart:
+            self._forget_carried()
             BINDINGS.gone(str(self.kernel_id or ""))
+
+    def _forget_carried(self) -> None:
+        """Who ends or restarts a kernel that is put aside ends its variables; one that has died comes back to them."""
+        asked, self._asked_to_end = self._asked_to_end, False
+        kept = kept_of(BINDINGS.carried.pop(str(self.kernel_id or ""), [])) if asked else None
+        if kept is not None:
+            discard(kept.path)
 
     def _prepare_adoption(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Give the kernel manager the ports and the key of the living agent."""
@@ -189,6 +209,8 @@ class SwanGpuProvisioner(LocalProvisioner):
         inner_file.touch(mode=0o600)
         inner_file.write_text(json.dumps({**inner, "kernel_name": manager.kernel_name}))
         path = registry.path_of(runtime_dir, kernel_id)
+        aside = BINDINGS.carried.get(kernel_id)
+        waits = aside is not None or kernel_id in BINDINGS.gated
         registry.write(
             path,
             {
@@ -205,8 +227,9 @@ class SwanGpuProvisioner(LocalProvisioner):
                 "env": dict(binding.env),
                 "notebook": dict(BINDINGS.notebook(kernel_id) or {}),
                 # restarted while it is paused: it has nothing on any device, and is put on one before a cell runs
-                "closed": WAITING if kernel_id in BINDINGS.gated else "",
-                "aside": "offload" if kernel_id in BINDINGS.gated and python else "",
+                "closed": WAITING if waits else "",
+                "aside": "carry" if aside is not None else "offload" if waits and python else "",
+                "saved": aside or [],
                 "server_pid": os.getpid(),
                 "server_start": registry.process_start(os.getpid()),
             },

@@ -7,7 +7,7 @@ if nothing could be moved: a failure leaves the kernel as it was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from ..domain.sessions import Reason
 from ..errors import Conflict
 from ..kernel_side import words
 from ..ports import Resumption, Suspension
+from .carry_method import Carry
 from .checkpoint_method import Checkpoint
 from .door import ask
 from .gate import WAITING
-from .methods import Aside, Method, Offload, Saved, Subject
+from .methods import Aside, Left, Method, Offload, Saved, Subject
 
 __all__ = ["WAITING", "Suspender"]
 
@@ -38,17 +39,31 @@ class Suspender:
     ----------
     checkpoint : Checkpoint, optional
         Without it only what kernels can do themselves.
+    carry : Carry, optional
+        Without it no variables go to a disk.
     """
 
-    def __init__(self, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint | None = None, carry: Carry | None = None) -> None:
         self._checkpoint = checkpoint
-        methods: list[Method] = [Offload(), *([checkpoint] if checkpoint is not None else [])]
-        self._methods = {method.name: method for method in methods}
+        self._carry = carry
+        known: list[Method | None] = [Offload(), checkpoint, carry]
+        self._methods = {method.name: method for method in known if method is not None}
 
     async def learn(self) -> None:
         """Find out anew what can be done here; `methods_of` answers from what was found last."""
         if self._checkpoint is not None:
             await self._checkpoint.learn()
+
+    def tidy(self, kernel_ids: Collection[str]) -> None:
+        """Remove what was kept for kernels that have ended long ago. Not for the event loop.
+
+        Parameters
+        ----------
+        kernel_ids : collection of str
+            The kernels that there are.
+        """
+        if self._carry is not None:
+            self._carry.tidy(kernel_ids)
 
     def methods_of(self, kernel: Any, env: Mapping[str, str | None]) -> tuple[str, ...]:
         """How a kernel with a gate can be put aside, as far as that is known without asking it."""
@@ -119,8 +134,13 @@ class Suspender:
         await remember(saved)
         return await method.out(subject, saved, remember, begun=bool(begun), budget_bytes=budget_bytes)
 
-    async def resume(self, subject: Subject) -> Resumption:
+    async def resume(self, subject: Subject, tell: Callable[[Left], None] = lambda left: None) -> Resumption:
         """Move back what was moved, and open the gate.
+
+        Parameters
+        ----------
+        tell : callable
+            Called with what did not come back, though all else did.
 
         Raises
         ------
@@ -142,7 +162,11 @@ class Suspender:
                     hint="Restart it with the version and settings that it had.",
                     code="not_restored",
                 )
-            amiss = await method.back(subject, _saved(state)) or amiss
+            told = await method.back(subject, _saved(state))
+            if isinstance(told, Left):
+                tell(told)
+            elif told is not None:
+                amiss = told
         state = await asyncio.to_thread(ask, socket, {"do": "open"})
         return Resumption(bool(state.get("running")), amiss.code, amiss.text)
 

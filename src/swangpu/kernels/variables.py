@@ -14,8 +14,20 @@ from typing import Any
 from ..errors import Conflict
 from ..tasks import within
 from . import registry
+from .messages import OURS
 
-__all__ = ["PREVIEW_TIMEOUT_S", "Saved", "ask_kernel", "is_python", "load", "preview", "ready", "save"]
+__all__ = [
+    "CARRY_TIMEOUT_S",
+    "PREVIEW_TIMEOUT_S",
+    "READY_TIMEOUT_S",
+    "Saved",
+    "ask_kernel",
+    "is_python",
+    "load",
+    "preview",
+    "ready",
+    "save",
+]
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +67,13 @@ async def ask_kernel(kernel: Any, expression: str, timeout_s: float) -> Any:
     client = kernel.client(**_inner(kernel))
     client.start_channels(iopub=False, stdin=False, hb=False, control=False)
     try:
-        message_id = client.execute(
-            "", silent=True, store_history=False, user_expressions={"answer": ASK % expression}, allow_stdin=False
-        )
+        question: dict[str, Any] = {"code": "", "silent": True, "store_history": False, "allow_stdin": False}
+        question["user_expressions"] = {"answer": ASK % expression}
+        message = client.session.msg("execute_request", {**question, "stop_on_error": True})
+        # its agent tells nobody that the kernel is busy with this while it is put aside
+        message["header"]["username"] = OURS
+        client.shell_channel.send(message)
+        message_id = message["header"]["msg_id"]
         while True:
             reply = await within(client.get_shell_msg(), timeout_s)
             if reply["parent_header"].get("msg_id") == message_id:
@@ -133,8 +149,13 @@ async def save(kernel: Any, folder: Path, interrupt: Callable[[], Awaitable[None
     return Saved(path, _names(answer))
 
 
-async def load(kernel: Any, saved: Saved) -> tuple[list[str], str]:
+async def load(kernel: Any, saved: Saved, *, keep: bool = False) -> tuple[list[str], str]:
     """Have a restarted kernel read them.
+
+    Parameters
+    ----------
+    keep : bool
+        They were put aside for a pause: the file stays whatever comes of it.
 
     Returns
     -------
@@ -143,7 +164,9 @@ async def load(kernel: Any, saved: Saved) -> tuple[list[str], str]:
     why : str
         A sentence, when it has none of them; the file is left where it is then.
     """
-    answer = await ask_kernel(kernel, f"swangpu_kernel.carry.load({str(saved.path)!r})", CARRY_TIMEOUT_S)
+    read = f"load('swangpu_kernel.aside').back({str(saved.path)!r})"
+    expression = read if keep else f"swangpu_kernel.carry.load({str(saved.path)!r})"
+    answer = await ask_kernel(kernel, expression, CARRY_TIMEOUT_S)
     if not isinstance(answer, dict):
         return [], "The restarted kernel did not answer."
     return sorted(_names(answer)), str(answer.get("error") or "")

@@ -285,7 +285,11 @@ class Runtime:
         title = title_of(self.broker.state, session)
         shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
         params = (("kernel_id", kernel_id), ("names", shown), ("title", title), ("why", why))
-        text = f"these variables did not come along: {shown}." if names else f"the variables did not come along. {why}"
+        text = (
+            f"these variables did not come along: {shown}. {why}".strip()
+            if names
+            else f"the variables did not come along. {why}"
+        )
         self.tell([cmd.Notify(session.user, session_id, "variables_left", "warning", f"{title}: {text}", params)])
 
     def notices(self, user: str) -> list[StoredNotice]:

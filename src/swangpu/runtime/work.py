@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from ..backends.share_env import as_asked
 from ..broker import commands as cmd
 from ..broker import events as ev
-from ..domain.sessions import Carry, ComesBack, PausePhase, Session, SessionState
+from ..domain.sessions import ON_DISK, Carry, ComesBack, PausePhase, Session, SessionState
 from ..errors import Conflict, LedgerUnavailable, NotFound, SwanGpuError
 from ..ports import Backend, KernelHost, KernelInfo, Resumption, StartSpec, Suspension
 from ..tasks import end, within
@@ -319,7 +319,8 @@ class Work:
             if self.kernels is not None:
                 one = await self.kernels.suspend(kernel_id, command.methods, left, may_stay)
                 may_stay = max(0, may_stay - one.resident_bytes)
-                left = max(0, left - one.saved_bytes) if left is not None else None
+                taken = 0 if one.method in ON_DISK else one.saved_bytes
+                left = max(0, left - taken) if left is not None else None
                 done.append(one)
         frees = bool(done) and all(one.frees for one in done)
         why = next((one for one in done if one.code and (frees or not one.frees)), None)

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ from ..tasks import within
 from . import internal, notice_events, notice_hook, prometheus, rules
 from .files import RuntimeFile
 from .limits import other_ends
-from .paths import local_runtime_dir
+from .paths import carried_path, local_runtime_dir
 from .service import Service, Settings
 
 __all__ = ["SwanGpu"]
 
-PAUSE_METHODS = ("offload", "checkpoint")
+PAUSE_METHODS = ("offload", "carry", "checkpoint")
 MOST_WARNINGS = 8
 #: the longest that ending may take, in seconds: a kernel that is being put aside is waited for
 END_S = 100.0
@@ -84,7 +85,10 @@ class SwanGpu(ExtensionApp):
         Unicode(),
         ["offload", "checkpoint"],
         help="How what an idle kernel has on a GPU may be put aside, in the order in which it is tried: by the kernel "
-        "itself, or by NVIDIA's cuda-checkpoint.",
+        "itself (offload), by NVIDIA's cuda-checkpoint, or by carrying its variables to a file (carry).",
+    ).tag(config=True)
+    carry_dir = Unicode(
+        "", help="Where the variables of paused kernels go with carry, on a disk; beside the ledger when empty."
     ).tag(config=True)
     resident = Bool(
         True,
@@ -317,8 +321,9 @@ class SwanGpu(ExtensionApp):
         )
         host = make_kernel_host(app, settings)
         service = Service(settings, host, self._told)
-        if not self.simulated:
-            host.suspender = make_suspender(service.sampler, self.checkpoint_program)
+        folder = carried_path(Path(self.carry_dir) if self.carry_dir else settings.data_dir, socket.gethostname())
+        sampler = None if self.simulated else service.sampler
+        host.suspender = make_suspender(sampler, self.checkpoint_program, folder)
         return service
 
     def _told(self, stored: StoredNotice) -> None:

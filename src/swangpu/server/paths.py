@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import Misconfigured
 
-__all__ = ["ledger_path", "local_runtime_dir"]
+__all__ = ["carried_path", "ledger_path", "local_runtime_dir"]
 
 
 def local_runtime_dir(configured: str = "") -> Path:
@@ -41,5 +41,13 @@ def local_runtime_dir(configured: str = "") -> Path:
 
 def ledger_path(data_dir: Path, host: str) -> Path:
     """The ledger of this user on this host: a home that several hosts mount holds one for each."""
-    safe = "".join(c if c.isalnum() or c in "-." else "-" for c in host)[:100] or "host"
-    return data_dir / f"ledger-{safe}.sqlite"
+    return data_dir / f"ledger-{_safe(host)}.sqlite"
+
+
+def carried_path(folder: Path, host: str) -> Path:
+    """Where this user's kernels on this host put their variables while they are paused; others may use the folder."""
+    return folder / f"carried-{_safe(host)}-{os.getuid()}"
+
+
+def _safe(host: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "-" for c in host)[:100] or "host"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..kernels.carry_method import Carry
 from ..kernels.checkpoint import Checkpointer, DeviceReading, Held
 from ..kernels.checkpoint_method import Checkpoint
 from ..kernels.checkpoint_view import held_of, reading_of
@@ -41,14 +43,17 @@ class SampledView:
         return self._sampler().refresh().result()
 
 
-def make_suspender(sampler: Callable[[], Sampler], program: str) -> Suspender:
+def make_suspender(sampler: Callable[[], Sampler] | None, program: str, folder: Path) -> Suspender:
     """What this server can do to put kernels aside.
 
     Parameters
     ----------
-    sampler : callable
-        As for `SampledView`.
+    sampler : callable or None
+        As for `SampledView`; None where there is no real device to checkpoint.
     program : str
         NVIDIA's program as it is configured, empty where it is to be looked for.
+    folder : Path
+        Where variables go that are carried.
     """
-    return Suspender(Checkpoint(Checkpointer(SampledView(sampler), program=program)))
+    checkpoint = Checkpoint(Checkpointer(SampledView(sampler), program=program)) if sampler is not None else None
+    return Suspender(checkpoint, Carry(folder))
