@@ -145,12 +145,14 @@ class Machine(RuleBasedStateMachine):
         self.turns += 1
         world, rng = self.world, random.Random(seed)
         for turn in range(6):
-            asked = rng.choice([1, 3, 4, 9, 16])
+            asked = rng.choice([1, 4, 9, 9, 9, 16])
             world.request(rng.choice(USERS), Request(memory_bytes=asked * GB, duration_s=3600.0))
             for session in list(world.broker.state.live()):
                 world.send(ev.Claimed(session.id))
                 world.send(ev.KernelAttached(session.id, f"k-{session.id}", None, ("offload",)))
                 world.send(ev.ActivityReported(session.id, rng.random() < 0.3))
+            # what was decided is looked at before it is done
+            world.check()
             world.carry_out(fail=fail and turn == 4)
             world.settle()
             world.advance(25.0)
