@@ -47,7 +47,8 @@ class Site:
         return asyncio.run(self.suspender.suspend(self.subject(kernel), ways, budget_bytes))
 
     def resume(self, kernel: Attached, device: str = "GPU-2") -> bool:
-        return asyncio.run(self.suspender.resume(self.subject(kernel, device), self.left.append))
+        """Whether a cell had waited."""
+        return asyncio.run(self.suspender.resume(self.subject(kernel, device), self.left.append)).busy
 
     def subject(self, kernel: Attached, device: str = "GPU-1") -> Subject:
         record = kernel.record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,6 @@ def test_a_process_that_can_not_be_seen_may_hold_something(view: SampledView, dr
 
 
 def test_nothing_is_read_before_it_is_needed(driver: Driver, sampler: Sampler) -> None:
-    suspender = make_suspender(lambda: sampler, "/nowhere/cuda-checkpoint")
+    suspender = make_suspender(lambda: sampler, "/nowhere/cuda-checkpoint", Path("/nowhere"))
     assert suspender.methods_of(None, {"CUDA_VISIBLE_DEVICES": "GPU-0"}) == ()
     assert driver.readings == 0
