@@ -50,7 +50,7 @@ def live(tmp_path: Path) -> Iterator[ServerProcess]:
     arguments = (
         f"--SwanGpu.warn_s={WARN_S}",
         "--SwanGpu.notice_hook=gpu_site.write_and_fail",
-        "--ServerApp.jpserver_extensions={'gpu_site': True}",
+        "--ServerApp.jpserver_extensions=gpu_site=True",
     )
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     with server(tmp_path, *arguments, variables={"PYTHONPATH": path}) as one:
