@@ -113,7 +113,7 @@ test('leases are warned about, extended and end; what is not started, or idle, g
     await newNotebook(page, tmpPath, 'shell.ipynb', BASH);
     await panel.get(WHOLE, 'shell.ipynb');
     await new Rest(request, lab.url, 'dora').ask({ kind: 'job', flavor: 'a100-40gb', purpose: 'waits' });
-    const said = /has been idle for \d+ min, and somebody waits for it\. It goes back soon\./;
+    const said = /has been idle for \d+ min, and somebody waits for it\. It goes back at \d\d:\d\d\./;
     const warned = toasts(page, /A100 whole, 40.GB \(shell\.ipynb\) has been idle/);
     await expect(shell).toContainText(said, { timeout: 30_000 });
     await expect(shell).toContainText(/Ends in \d+\ss: idle, and somebody waits/);
