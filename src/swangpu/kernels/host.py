@@ -21,7 +21,7 @@ from .bindings import BINDINGS, Adoption, Binding
 from .culling import idle_limit_s
 from .door import ask
 from .methods import Left, Subject
-from .restarting import restart
+from .restarting import RESTART_S, restart
 from .saying import say
 from .suspend import Suspender
 
@@ -287,6 +287,10 @@ class JupyterKernelHost:
     async def close(self) -> None:
         await end(self._watching)
         await self.suspender.close()
+        # Jupyter fails to end its kernels, and then itself, while one of them is being restarted, by whomever.
+        kernels = [self._manager.get_kernel(kernel_id) for kernel_id in self._manager.list_kernel_ids()]
+        if kernels:
+            await asyncio.wait([asyncio.wrap_future(kernel.ready) for kernel in kernels], timeout=RESTART_S)
 
     # -- inside -----------------------------------------------------------------------------------
 

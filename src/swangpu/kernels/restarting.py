@@ -18,9 +18,12 @@ from . import carried, variables
 from .bindings import BINDINGS, Binding
 from .carried import Kept
 
-__all__ = ["restart"]
+__all__ = ["RESTART_S", "restart"]
 
 log = logging.getLogger(__name__)
+
+#: longer than a restart takes, in seconds
+RESTART_S = 30.0
 
 #: is told the names of variables that unexpectedly did not come along, and a sentence when none did
 Tell = Callable[[Sequence[str], str], None]
@@ -93,7 +96,7 @@ async def _restart_as(manager: Any, kernel_id: str, binding: Binding | None, *, 
     BINDINGS.gated.discard(kernel_id)
     try:
         _bind(kernel_id, binding)
-        await manager.restart_kernel(kernel_id, now=True)
+        await _to_its_end(manager.restart_kernel(kernel_id, now=True))
     except Exception:
         _bind(kernel_id, before)
         if closed:
@@ -105,6 +108,16 @@ async def _restart_as(manager: Any, kernel_id: str, binding: Binding | None, *, 
     if stale is not None and not in_file:
         # they were in the kernel, too
         carried.discard(stale.path)
+
+
+async def _to_its_end(restarting: Awaitable[None]) -> None:
+    """A restart that was begun is not cut off: Jupyter would wait for it for ever, and not end when it is asked to."""
+    task = asyncio.ensure_future(restarting)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=RESTART_S)
+        raise
 
 
 def _bind(kernel_id: str, binding: Binding | None) -> None:
