@@ -144,6 +144,29 @@ def test_who_comes_back_gets_what_was_said_meanwhile_in_order(kernel: Attached, 
     assert kernel.run("print('and on')", back) == "and on\n"
 
 
+def test_who_listens_before_it_speaks_does_not_take_a_cell_for_ended(kernel: Attached, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    me = kernel.client.session.session
+    cell = kernel.client.execute(
+        f"import pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\nprint('out')"
+    )
+    leave(kernel)
+    back = kernel.manager.client()
+    back.session.session = me
+    back.iopub_channel.start()
+    kernel.clients.append(back)
+    go.touch()
+    # the kernel's state is told all the same: a server's own socket sees that it is free
+    heard = []
+    while not heard or heard[-1]["content"].get("execution_state") != "idle":
+        heard.append(back.get_iopub_msg(timeout=TIMEOUT_S))
+    assert cell not in {m["parent_header"]["msg_id"] for m in heard}
+    back.shell_channel.start()
+    back.kernel_info()
+    assert "".join(map(text_of, outputs_of(back, cell))) == "out\n"
+    assert reply_to(back, cell)["content"]["status"] == "ok"
+
+
 def test_a_cell_that_goes_on_printing_is_told_once_and_in_order(kernel: Attached) -> None:
     me = kernel.client.session.session
     cell = kernel.client.execute("import time\nfor i in range(200): print(i, flush=True); time.sleep(0.005)")

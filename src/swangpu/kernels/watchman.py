@@ -259,10 +259,11 @@ class Watchman:
                 return
             self._backlog.keep("iopub", b"", frames)
             if message is not None and message.type == "status" and self._replay_for is None:
-                # The new server must see whether the kernel is busy. A message that came twice would be taken for a
-                # forgery, so it gets one of ours. All else waits: told at once, it would come before what was said
-                # earlier, and "idle" before the output that it ends.
-                frames = self._scribe.make("status", message.content, message.parent, message.idents)
+                # The new server must see whether the kernel is busy, so it gets a message of ours. All else waits: told
+                # at once, it would come before what was said earlier. Nor is ours an answer to the same request: a
+                # front end that hears already, but has not spoken, would take "idle" for the end of all output.
+                parent = {**message.parent, "msg_id": os.urandom(16).hex()}
+                frames = self._scribe.make("status", message.content, parent, message.idents)
             else:
                 return
         self._relay.publish(frames)
