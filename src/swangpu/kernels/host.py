@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..domain.sessions import Carry
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, NotFound, Unavailable
 from ..ports import KernelInfo, Resumption, Saying, Suspension
 from ..tasks import end
 from . import carried, registry, variables
@@ -348,16 +349,34 @@ class JupyterKernelHost:
 
     async def _watch_activity(self) -> None:
         """Tell when cells start and end to run, while any kernel is on a session."""
+        asked = 0.0
         while BINDINGS.of_kernel:
+            # what waits at a gate must not depend on whether one message about it was heard
+            if ask_all := time.monotonic() - asked >= ACTIVITY_EVERY_S:
+                asked = time.monotonic()
             for kernel_id, binding in list(BINDINGS.of_kernel.items()):
                 if kernel_id not in self._manager:
                     continue
                 busy = getattr(self._manager.get_kernel(kernel_id), "execution_state", "") == "busy"
-                if self._busy.get(kernel_id, False) != busy:
+                if kernel_id in self._gated and (ask_all or busy != self._busy.get(kernel_id, False)):
+                    busy = await self._is_busy(kernel_id, busy)
+                if self._busy.get(kernel_id, False) != busy and BINDINGS.of_kernel.get(kernel_id) == binding:
                     self._busy[kernel_id] = busy
                     self.on_activity(binding.session_id, busy)
             # whoever waits at a gate waits for us to see it
             await asyncio.sleep(GATED_EVERY_S if self._gated else ACTIVITY_EVERY_S)
+
+    async def _is_busy(self, kernel_id: str, seems_busy: bool) -> bool:
+        """Whether a cell of a gated kernel runs or waits, as its agent knows best."""
+        record = self._record(kernel_id)
+        if record is None:
+            return seems_busy
+        try:
+            state = await asyncio.to_thread(ask, Path(record["socket"]), {"do": "status"})
+        except Unavailable:
+            return seems_busy
+        # it may have been opened, and told, while it was asked
+        return bool(state.get("busy")) if kernel_id in self._gated else seems_busy
 
 
 async def _settled(socket: Path) -> dict[str, Any]:

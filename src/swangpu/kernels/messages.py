@@ -19,6 +19,7 @@ DELIMITER = b"<IDS|MSG>"
 PROTOCOL_VERSION = "5.3"
 #: the user's name in what a server asks a kernel past its gate, and nobody else is to hear of
 OURS = "swangpu-server"
+_OURS = OURS.encode("ascii")
 
 
 class Message:
@@ -87,12 +88,25 @@ class Message:
         return str(self.header.get("msg_id", ""))
 
 
-def is_for_nobody(frames: list[bytes], *, started_anew: bool) -> bool:
-    """Whether what a kernel that is put aside says is about what only the server asks: it would seem to be busy."""
+def is_for_nobody(frames: list[bytes], *, aside: bool, started_anew: bool) -> bool:
+    """Whether nobody is to hear what a kernel says: that it is busy with what only the server asks.
+
+    Parameters
+    ----------
+    frames : list of bytes
+    aside : bool
+        The kernel waits behind its gate.
+    started_anew : bool
+        Its process is another one than clients began with: that it starts is no news.
+    """
+    # Told in part, it would seem busy for ever. The first look, at the parent header, is cheap: all comes by here.
+    ours = len(frames) > 2 and _OURS in frames[-3]
+    if not ours and not (aside and started_anew):
+        return False
     message = Message.parse(frames)
     if message is None or message.type != "status":
         return False
-    starts = started_anew and message.content.get("execution_state") == "starting"
+    starts = aside and started_anew and message.content.get("execution_state") == "starting"
     return starts or message.parent.get("username") == OURS
 
 

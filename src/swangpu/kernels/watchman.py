@@ -230,7 +230,7 @@ class Watchman:
 
     def _from_kernel(self, channel: str, frames: list[bytes]) -> None:
         if channel == "iopub":
-            if self._gate.closed and is_for_nobody(frames, started_anew=bool(self._replaced)):
+            if is_for_nobody(frames, aside=self._gate.closed, started_anew=bool(self._replaced)):
                 return
             self._publish(frames)
             if self._remarks:
