@@ -139,8 +139,14 @@ test('devices and my session over time', async ({ page, request, tmpPath }) => {
   });
 });
 
-test('time is moved, zoomed, held and saved', async ({ page }) => {
+test('time is moved, zoomed, held and saved', async ({ page, request, tmpPath }) => {
+  test.setTimeout(180_000);
+  const panel = new PanelOnPage(page);
   const monitor = new MonitorOnPage(page);
+  await newNotebook(page, tmpPath, 'held.ipynb');
+  await panel.open();
+  await panel.get(SLICE_TITLE, 'held.ipynb');
+  await start(page, COMPUTE);
   await monitor.open();
   await expect(monitor.list('GPUs').getByRole('listitem').first()).toContainText('busy', { timeout: 30_000 });
   const live = monitor.button('Live');
@@ -182,10 +188,11 @@ test('time is moved, zoomed, held and saved', async ({ page }) => {
     await expect(live).toHaveAttribute('aria-pressed', 'true');
     await live.click();
     await expect(live).toHaveAttribute('aria-pressed', 'false');
-    // The numbers go on meanwhile.
+    // The numbers go on meanwhile: what computed stops, and is seen to.
     const heard = await monitor.list('GPUs').textContent();
     const held = await monitor.time.getAttribute('aria-valuenow');
     const marks = await monitor.time.innerText();
+    await new Rest(request).releaseAll();
     await expect.poll(() => monitor.list('GPUs').textContent(), { timeout: 30_000 }).not.toBe(heard);
     expect(await monitor.time.innerText()).toBe(marks);
     expect(Math.abs(Number(await monitor.time.getAttribute('aria-valuenow')) - Number(held))).toBeLessThanOrEqual(60);
