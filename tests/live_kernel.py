@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from server_process import ServerProcess
+from swangpu.errors import Unavailable
+from swangpu.kernels import registry
+from swangpu.kernels.door import ask
 
 __all__ = ["LiveKernel"]
 
@@ -58,7 +62,7 @@ class LiveKernel:
 
     def run(self, code: str, timeout_s: float = 30) -> str:
         """Run a cell; what it printed, showed or raised."""
-        return asyncio.run(asyncio.wait_for(self._run(code), timeout_s))
+        return self._within(self._run(code), timeout_s)
 
     async def _run(self, code: str) -> str:
         socket = await self.connect()
@@ -80,7 +84,7 @@ class LiveKernel:
             socket.close()
             return str(request["header"]["msg_id"])
 
-        return asyncio.run(asyncio.wait_for(send(), 30))
+        return self._within(send(), 30)
 
     def outputs_after_reconnect(self, message_id: str, enough: str, timeout_s: float = 30) -> str:
         """Come back as JupyterLab does, and read what came of an earlier cell until ``enough`` is in it."""
@@ -95,7 +99,28 @@ class LiveKernel:
             socket.close()
             return text
 
-        return asyncio.run(asyncio.wait_for(read(), timeout_s))
+        return self._within(read(), timeout_s)
+
+    def _within(self, work: Coroutine[Any, Any, str], timeout_s: float) -> str:
+        try:
+            return asyncio.run(asyncio.wait_for(work, timeout_s))
+        except (TimeoutError, asyncio.TimeoutError):
+            raise AssertionError(f"nothing more came within {timeout_s} s; {self._state()}") from None
+
+    def _state(self) -> str:
+        """What is known of it, where something does not come to pass."""
+        with self.server.client() as client:
+            kernel = client.get(f"/api/kernels/{self.id}").text
+        path = self.server.home / "run" / "swangpu" / "agents" / f"{self.id}.json"
+        record = registry.read(path)
+        agent: object = "no agent"
+        if record is not None:
+            try:
+                agent = ask(Path(record["socket"]), {"do": "status"})
+            except Unavailable as problem:
+                agent = problem
+        log = self.server.log()[-2000:]
+        return f"kernel: {kernel}\nagent: {agent}\n{self.server.call('GET', '/sessions').text}\n{log}"
 
 
 async def collect(socket: WebSocketClientConnection, parent: str, done: Callable[[set[str]], bool]) -> str:

@@ -303,8 +303,14 @@ class KernelHost(Protocol):
         """
         ...
 
-    async def refresh(self) -> None:
-        """Learn the notebooks' paths anew; ``kernels`` and ``find`` answer from what was learned last."""
+    async def refresh(self, *, patient: bool = False) -> None:
+        """Learn anew which kernels there are, and their notebooks' paths, from which ``kernels`` and ``find`` answer.
+
+        Parameters
+        ----------
+        patient : bool
+            Somebody needs one that is not known: who is slow to say what it has is waited for.
+        """
         ...
 
     def kernels(self) -> Sequence[KernelInfo]: ...

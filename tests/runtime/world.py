@@ -200,7 +200,7 @@ class DictKernels:
         self.gated.discard(kernel_id)
         return Resumption(kernel_id in self.held, *self.amiss)
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, patient: bool = False) -> None:
         pass
 
     def kernels(self) -> list[KernelInfo]:

@@ -13,6 +13,7 @@ from ..broker import events as ev
 from ..domain.sessions import Carry, Request, Session, SessionKind
 from ..errors import Conflict, NotFound
 from ..runtime import Runtime
+from ..runtime.kernels import look_for
 from . import views
 from .context import ApiContext
 from .device_views import device_view, driver_view
@@ -159,12 +160,12 @@ async def post_session(call: Call) -> wire.SessionView:
     request = request_of(call.body, call.runtime.broker.state.policy.default_lease_s)
     kernels = call.runtime.kernels
     if kernels is not None and call.body.attach is not None:
-        await kernels.refresh()
-    if request.attach_path is not None and kernels is not None and kernels.find(request.attach_path) is None:
-        raise NotFound("The notebook has no running kernel.", hint="Start its kernel first.", code="no_such_kernel")
-    wanted = request.attach_kernel_id
-    if wanted is not None and kernels is not None and all(k.kernel_id != wanted for k in kernels.kernels()):
-        raise NotFound("There is no such kernel.", hint="Start it first.", code="no_such_kernel")
+        path, kernel_id = request.attach_path, request.attach_kernel_id
+        # each that is named is looked for: they may be two
+        if path is not None and await look_for(kernels, None, path) is None:
+            raise NotFound("The notebook has no running kernel.", hint="Start its kernel first.", code="no_such_kernel")
+        if kernel_id is not None and await look_for(kernels, kernel_id, None) is None:
+            raise NotFound("There is no such kernel.", hint="Start it first.", code="no_such_kernel")
     return call.view(await call.runtime.request(call.user, request, call.key))
 
 

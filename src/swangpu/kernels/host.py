@@ -271,7 +271,7 @@ class JupyterKernelHost:
                 return kernel_id
         return None
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, patient: bool = False) -> None:
         """Read the notebooks' paths from Jupyter's notebook sessions."""
         listed: Awaitable[list[dict[str, Any]]] = self._sessions.list_sessions()
         self._notebooks = {

@@ -20,6 +20,7 @@ from ..errors import Conflict, NotFound, Refused, SwanGpuError, Unavailable
 from ..ports import Backend, Clock, KernelHost, KernelInfo, Ledger
 from ..tasks import end, wait_at_most
 from .journal import Journal
+from .kernels import look_for
 from .notices import Notices, StoredNotice
 from .pools import PoolWatch
 from .ticking import Ticker
@@ -175,12 +176,10 @@ class Runtime:
         kernels = self.kernels
         if kernels is None:
             raise Conflict("There are no kernels to attach here.", code="no_kernels")
-        await kernels.refresh()
-        if kernel_id is None and path is not None:
-            kernel_id = kernels.find(path)
-        known = next((k for k in kernels.kernels() if k.kernel_id == kernel_id), None)
-        if kernel_id is None or known is None:
+        known = await look_for(kernels, kernel_id, path)
+        if known is None:
             raise NotFound("There is no such kernel.", hint="Start the notebook's kernel first.", code="no_such_kernel")
+        kernel_id = known.kernel_id
         for other in self.broker.state.live():
             if kernel_id in other.kernel_ids and other.id != session_id and other.state is not SessionState.ENDING:
                 raise Conflict(
@@ -251,12 +250,10 @@ class Runtime:
         """What attaching would do to a kernel; see `swangpu.wire.KernelPreview`."""
         if self.kernels is None:
             raise NotFound("There are no kernels here.", code="no_such_kernel")
-        await self.kernels.refresh()
-        if kernel_id is None and path is not None:
-            kernel_id = self.kernels.find(path)
-        if kernel_id is None:
+        known = await look_for(self.kernels, kernel_id, path)
+        if known is None:
             raise NotFound("There is no such kernel.", hint="Start the notebook's kernel first.", code="no_such_kernel")
-        return await self.kernels.preview(kernel_id)
+        return await self.kernels.preview(known.kernel_id)
 
     async def take_in(self, kernel: KernelInfo) -> None:
         """Believe a kernel that says it is on a session, or take it off what it no longer has."""
@@ -363,7 +360,8 @@ class Runtime:
         """After a start: what the ledger says against the kernels that are really there."""
         if self.kernels is None:
             return
-        await self.kernels.refresh()
+        # who is slow to say what it has must not lose it
+        await self.kernels.refresh(patient=True)
         there = {k.kernel_id: k for k in self.kernels.kernels()}
         for session in list(self.broker.state.live()):
             for kernel_id in session.kernel_ids:

@@ -20,6 +20,7 @@ from ..domain.sessions import ON_DISK, Carry, ComesBack, PausePhase, Session, Se
 from ..errors import Conflict, LedgerUnavailable, NotFound, SwanGpuError
 from ..ports import Backend, KernelHost, KernelInfo, Resumption, StartSpec, Suspension
 from ..tasks import end, within
+from .kernels import look_for
 
 if TYPE_CHECKING:
     from ..broker.state import BrokerState
@@ -270,10 +271,8 @@ class Work:
         if session.state is not SessionState.ACTIVE or self.kernels is None:
             return
         request = session.request
-        await self.kernels.refresh()
-        kernel_id = request.attach_kernel_id
-        if kernel_id is None and request.attach_path is not None:
-            kernel_id = self.kernels.find(request.attach_path)
+        known = await look_for(self.kernels, request.attach_kernel_id, request.attach_path)
+        kernel_id = known.kernel_id if known is not None else request.attach_kernel_id
         if kernel_id is None:
             await self.report(ev.AttachFailed(session.id, "no_kernel", "The notebook has no running kernel."))
             return

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: how long a look at the kernels waits for the other servers; who is later is heard later
 REFRESH_WAIT_S = 1.0
+#: and by whom something is wanted that nobody is known to have
+PATIENT_WAIT_S = 5.0
 #: how long one listing may take before it counts as not given
 LISTING_TIMEOUT_S = 10.0
 #: a kernel may take long to carry its variables and to come back
@@ -175,8 +177,13 @@ class PeerKernelHost:
         )
         return found
 
-    async def refresh(self) -> None:
-        """Ask everybody; wait for nobody longer than a moment, and not again for who did not answer in it."""
+    async def refresh(self, *, patient: bool = False) -> None:
+        """Ask everybody; wait for nobody longer than a moment, and not again for who did not answer in it.
+
+        ``patient``: for some moments, and until all have said what they have now, not what they had.
+        """
+        if patient and self._asking:
+            await asyncio.wait(list(self._asking.values()), timeout=PATIENT_WAIT_S)
         places = self._near.all()
         for known in list(self._known.values()):
             if known.neighbour.pid not in places:
@@ -189,7 +196,7 @@ class PeerKernelHost:
                 new.append(task)
         await self.local.refresh()
         if new:
-            await asyncio.wait(new, timeout=REFRESH_WAIT_S)
+            await asyncio.wait(new, timeout=PATIENT_WAIT_S if patient else REFRESH_WAIT_S)
 
     def kernels(self) -> Sequence[KernelInfo]:
         own = list(self.local.kernels())
