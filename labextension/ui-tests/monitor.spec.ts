@@ -163,6 +163,9 @@ test('time is moved, zoomed, held and saved', async ({ page, request, tmpPath })
     await expect.poll(() => monitor.shown()).not.toBe(there);
     await page.keyboard.press('End');
     await expect(live).toHaveAttribute('aria-pressed', 'true');
+    // Each list is one stop.
+    await page.keyboard.press('Tab');
+    await expect(monitor.list('My sessions').getByRole('button').first()).toBeFocused();
     await page.keyboard.press('Tab');
     await expect(monitor.list('GPUs').getByRole('button').first()).toBeFocused();
     await page.keyboard.press('ArrowDown');
