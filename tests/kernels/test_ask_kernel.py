@@ -26,6 +26,21 @@ async def in_a_kernel(expressions: list[str]) -> tuple[list[Any], Any]:
     return answers, names
 
 
+def test_questions_at_the_same_time_are_all_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(SITE))
+
+    async def all_at_once() -> list[Any]:
+        manager = AsyncKernelManager(kernel_name="python3")
+        await manager.start_kernel()
+        try:
+            await variables.ready(manager)
+            return list(await asyncio.gather(*(variables.ask_kernel(manager, str(n), 30) for n in range(10))))
+        finally:
+            await manager.shutdown_kernel(now=True)
+
+    assert asyncio.run(all_at_once()) == list(range(10))
+
+
 def test_a_kernel_without_any_framework_answers_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(SITE))
     asked = ["preview()", "out()", "out(budget_bytes=10)", "state()", "back()"]

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import json
 import logging
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def is_python(kernel: Any) -> bool:
 async def ask_kernel(kernel: Any, expression: str, timeout_s: float) -> Any:
     """Evaluate one of our own expressions in a kernel; None when it does not answer."""
     # past the agent: a closed gate is for people's cells
-    client = kernel.client(**_inner(kernel))
+    client = _client(kernel, **_inner(kernel))
     client.start_channels(iopub=False, stdin=False, hb=False, control=False)
     try:
         question: dict[str, Any] = {"code": "", "silent": True, "store_history": False, "allow_stdin": False}
@@ -178,7 +179,7 @@ async def ready(kernel: Any) -> None:
     Its answer's status also reaches the notebook: without any request a kernel that we restarted would be shown
     as "starting" until the person runs something.
     """
-    client = kernel.client()
+    client = _client(kernel)
     client.start_channels(iopub=False, stdin=False, hb=False, control=False)
     try:
         client.kernel_info()
@@ -208,6 +209,14 @@ async def _stop_cell(kernel: Any, interrupt: Callable[[], Awaitable[None]]) -> N
 def _names(answer: dict[str, Any]) -> tuple[str, ...]:
     left = answer.get("left")
     return tuple(str(one.get("name")) for one in left if isinstance(one, dict)) if isinstance(left, list) else ()
+
+
+def _client(kernel: Any, **ports: Any) -> Any:
+    """A client with a name of its own: a manager's have one for all, and what two ask at a time is answered to one."""
+    client = kernel.client(**ports)
+    client.session = client.session.clone()
+    client.session.session = uuid.uuid4().hex
+    return client
 
 
 def _inner(kernel: Any) -> dict[str, Any]:
