@@ -180,8 +180,7 @@ class PeerKernelHost:
     async def refresh(self, *, patient: bool = False) -> None:
         """Ask everybody; wait for nobody longer than a moment, and not again for who did not answer in it.
 
-        ``patient``: for some moments, and until all have said what they have now, not what they had.
-        """
+        ``patient``: for some moments, and until all have said what they have now, not what they had."""
         if patient and self._asking:
             await asyncio.wait(list(self._asking.values()), timeout=PATIENT_WAIT_S)
         places = self._near.all()
