@@ -68,12 +68,22 @@ def test_forget_touches_only_what_is_ours(tmp_path: Path) -> None:
     precious.write_text("all of it")
     inner = tmp_path / "agents" / "inner" / "k-1.json"
     path = registry.path_of(tmp_path, "k-1")
-    registry.write(path, record(socket=str(precious), inner_file=str(inner)))
-    inner.parent.mkdir()
-    inner.write_text(json.dumps({}))
+    ours = tmp_path / "agents" / "sockets" / "k-1.abc-1"
+    theirs = tmp_path / "precious-1"
+    kept = {"transport": "tcp", "ip": str(ours)[:-2], "shell_port": 1}
+    registry.write(path, record(socket=str(precious), inner_file=str(inner), inner=kept))
+    for file in (inner, ours, theirs):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({}))
     registry.forget(path, agent_pid=1)
     assert path.exists(), "it is another agent's"
     registry.forget(path)
     assert not path.exists()
     assert not inner.exists()
     assert precious.exists()
+    assert ours.exists(), "it is no socket of this kernel"
+    for files in (ours, theirs):
+        registry.write(path, record(inner={"transport": "ipc", "ip": str(files)[:-2], "shell_port": 1}))
+        registry.forget(path)
+    assert not ours.exists()
+    assert theirs.exists()

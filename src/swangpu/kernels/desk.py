@@ -11,24 +11,44 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import zmq
+from swangpu.kernels.waiter import READABLE, WRITABLE, Waiter
 
-__all__ = ["Desk", "socket_path"]
+__all__ = ["Desk", "make_private", "socket_path"]
 
 #: the shortest limit among systems is 104 bytes
 MAX_PATH_BYTES = 100
 MAX_REQUEST_BYTES = 100_000
 
 
-def socket_path(runtime_dir: Path, kernel_id: str) -> Path:
-    """Where the socket of a kernel's agent goes: in our folder, or, when that path is too long for a socket, in a
-    folder of this user in the temporary one."""
-    path = runtime_dir / "agents" / "sockets" / f"{kernel_id}.sock"
-    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+def socket_path(runtime_dir: Path, name: str, *, more_bytes: int = 0) -> Path:
+    """Where a socket goes: in our folder, or, when that path is too long for a socket, in a folder of this user in the
+    temporary one. ``more_bytes`` are put behind the path."""
+    path = runtime_dir / "agents" / "sockets" / name
+    if len(os.fsencode(path)) + more_bytes > MAX_PATH_BYTES:
         import tempfile  # not in the agent, which is only told the path
 
-        path = Path(tempfile.gettempdir()) / f"swangpu-{os.getuid()}" / "sockets" / f"{kernel_id}.sock"
+        path = Path(tempfile.gettempdir()) / f"swangpu-{os.getuid()}" / "sockets" / name
     return path
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder in a folder of this user's, for nobody else.
+
+    Raises
+    ------
+    PermissionError
+        Somebody else could put things there, or put another folder in its place.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    parent = folder.parent.lstat()
+    if parent.st_uid == os.getuid() and parent.st_mode & 0o022:
+        # made where the usual mode lets the user's group write
+        folder.parent.chmod(0o700)
+    folder.mkdir(exist_ok=True, mode=0o700)
+    info = folder.lstat()
+    theirs = {info.st_uid, parent.st_uid} != {os.getuid()}
+    if theirs or not stat.S_ISDIR(info.st_mode) or info.st_mode & 0o077:
+        raise PermissionError("the folder for sockets is not only ours")
 
 
 class Desk:
@@ -45,10 +65,7 @@ class Desk:
         self._answer = answer
         self._incoming: dict[int, tuple[socket.socket, bytearray]] = {}
         self._outgoing: dict[int, bytearray] = {}
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        info = path.parent.lstat()
-        if info.st_uid != os.getuid() or not stat.S_ISDIR(info.st_mode) or info.st_mode & 0o077:
-            raise PermissionError("the folder for sockets is not only ours")
+        make_private(path.parent)
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -63,15 +80,15 @@ class Desk:
     def writers(self) -> list[int]:
         return [fd for fd, waiting in self._outgoing.items() if waiting]
 
-    def poll(self, poller: zmq.Poller, before: Mapping[int, int]) -> dict[int, int]:
-        """Have polled what it waits for now instead of what it waited for before."""
-        wanted = dict.fromkeys(self.readers(), int(zmq.POLLIN))
+    def watch(self, waiter: Waiter, before: Mapping[int, int]) -> dict[int, int]:
+        """Have waited for what it waits for now instead of what it waited for before."""
+        wanted = dict.fromkeys(self.readers(), READABLE)
         for fd in self.writers():
-            wanted[fd] |= int(zmq.POLLOUT)
+            wanted[fd] |= WRITABLE
         for fd in before.keys() - wanted.keys():
-            poller.unregister(fd)
+            waiter.unwatch(fd)
         for fd, events in wanted.items():
-            poller.register(fd, events)
+            waiter.watch(fd, events)
         return wanted
 
     def on_readable(self, fd: int) -> None:

@@ -5,7 +5,6 @@ The agent loads this: standard library only, and cheap to import.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import os
@@ -112,7 +111,8 @@ def is_for_nobody(frames: list[bytes], *, aside: bool, started_anew: bool) -> bo
 
 def _as_dict(raw: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(raw)
+        # told the encoding, it need not guess
+        value = json.loads(raw.decode("utf-8", "surrogatepass"))
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
@@ -131,16 +131,13 @@ class Scribe:
 
     def __init__(self, key: bytes, scheme: str = "hmac-sha256") -> None:
         self._key = key
-        self._digest = getattr(hashlib, scheme.partition("-")[2] or "sha256")
+        self._digest = scheme.partition("-")[2] or "sha256"
         self.session = os.urandom(16).hex()
 
     def sign(self, parts: Sequence[bytes]) -> bytes:
         if not self._key:
             return b""
-        mac = hmac.new(self._key, digestmod=self._digest)
-        for part in parts:
-            mac.update(part)
-        return mac.hexdigest().encode("ascii")
+        return hmac.digest(self._key, b"".join(parts), self._digest).hex().encode("ascii")
 
     def verify(self, message: Message) -> bool:
         """Whether the sender knows the key. Buffers are not signed, by the protocol."""

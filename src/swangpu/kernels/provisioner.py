@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
+import secrets
 import signal
 import sys
 from datetime import datetime, timezone
@@ -18,7 +20,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from . import registry
 from .bindings import BINDINGS, Binding
 from .carried import discard, kept_of
-from .desk import socket_path
+from .desk import make_private, socket_path
 from .freeports import free_port
 from .gate import WAITING
 
@@ -29,6 +31,8 @@ PROVISIONER_NAME = "swangpu-provisioner"
 #: the folder that makes ``%gpu`` importable in a kernel whose Python has nothing of ours
 SITE = Path(__file__).resolve().parent.parent / "kernel_side" / "_site"
 AGENT = Path(__file__).resolve().parent / "agent.py"
+
+log = logging.getLogger(__name__)
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
@@ -197,8 +201,14 @@ class SwanGpuProvisioner(LocalProvisioner):
         for name in ("curve_publickey", "curve_secretkey"):
             if (value := getattr(manager, name, None)) is not None:
                 outer[name] = value.decode() if isinstance(value, bytes) else str(value)
-        inner = {**outer, "transport": "tcp", "ip": "127.0.0.1"}
-        inner.update({f"{c}_port": free_port("127.0.0.1") for c in CHANNELS})
+        # another name at each start: what was there before may end late, and takes its files with it
+        files = socket_path(runtime_dir, f"{kernel_id}.{secrets.token_hex(3)}", more_bytes=2)
+        try:
+            make_private(files.parent)
+        except OSError as problem:
+            log.warning("Kernel %s runs without its agent, in %s: %s", kernel_id, files.parent, problem)
+            return command
+        inner = {**outer, **_inner_addresses(files if python else None)}
         # The same name as without us: people's code finds its kernel's id in it.
         inner_file = runtime_dir / "agents" / "inner" / f"kernel-{kernel_id}.json"
         kernel = [part.replace(os.path.realpath(manager.connection_file), str(inner_file)) for part in command]
@@ -222,7 +232,7 @@ class SwanGpuProvisioner(LocalProvisioner):
                 "outer": outer,
                 "inner": inner,
                 "inner_file": str(inner_file),
-                "socket": str(socket_path(runtime_dir, kernel_id)),
+                "socket": str(socket_path(runtime_dir, f"{kernel_id}.sock")),
                 "session_id": binding.session_id,
                 "env": dict(binding.env),
                 "notebook": dict(BINDINGS.notebook(kernel_id) or {}),
@@ -240,6 +250,14 @@ class SwanGpuProvisioner(LocalProvisioner):
     def _runs_ipykernel(self, command: list[str]) -> bool:
         language = getattr(self.kernel_spec, "language", "")
         return str(language).lower() == "python" and any("ipykernel" in part for part in command)
+
+
+def _inner_addresses(files: Path | None) -> dict[str, Any]:
+    """Where a kernel behind its agent listens: at socket files, which nobody else can open and which are faster, or at
+    ports, since other kernels may know no files."""
+    if files is not None:
+        return {"transport": "ipc", "ip": str(files), **{f"{c}_port": n for n, c in enumerate(CHANNELS, 1)}}
+    return {"transport": "tcp", "ip": "127.0.0.1", **{f"{c}_port": free_port("127.0.0.1") for c in CHANNELS}}
 
 
 def _import_path() -> list[str]:

@@ -105,11 +105,19 @@ def forget(path: Path, agent_pid: int | None = None) -> None:
     leftovers = [path]
     if record is not None:
         leftovers += [Path(record[k]) for k in ("inner_file", "socket") if isinstance(record.get(k), str)]
+        leftovers += _socket_files(record.get("inner"))
     for leftover in leftovers:
         # only what is in our folders, whatever the record says
         if leftover == path or leftover.parent.name in {"inner", "sockets"} or leftover.suffix == ".swangpu":
             with contextlib.suppress(OSError):
                 leftover.unlink()
+
+
+def _socket_files(inner: Any) -> list[Path]:
+    """What a kernel that listens at files leaves when it is killed; ZeroMQ puts the number of a channel behind them."""
+    if not isinstance(inner, dict) or inner.get("transport") != "ipc":
+        return []
+    return [Path(f"{inner.get('ip')}-{port}") for name, port in inner.items() if name.endswith("_port")]
 
 
 def alive(record: Record) -> bool:

@@ -16,7 +16,9 @@ from typing import Any
 import zmq
 from zmq.backend import Socket as PlainSocket
 
-__all__ = ["Relay", "more_to_read", "receive"]
+from swangpu.kernels.waiter import Waiter
+
+__all__ = ["Relay", "receive"]
 
 CHANNELS = ("shell", "control", "stdin", "iopub", "hb")
 #: retry quickly while the kernel boots: the default of 100 ms would be felt in every start
@@ -34,7 +36,6 @@ BIND_S = 3.0
 # follow, and `send` without what it does for sockets of other kinds
 NOBLOCK = int(zmq.NOBLOCK)
 NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-POLLIN = int(zmq.POLLIN)
 
 
 def receive(socket: Any) -> list[bytes]:
@@ -66,11 +67,6 @@ def send(socket: Any, frames: list[bytes]) -> None:
     PlainSocket.send(socket, frames[-1], NOBLOCK)
 
 
-def more_to_read(socket: Any) -> bool:
-    """Whether another message has arrived."""
-    return bool(socket.get(zmq.EVENTS) & POLLIN)
-
-
 class Relay:
     """Ten sockets, as pairs by channel.
 
@@ -78,10 +74,13 @@ class Relay:
     ----------
     outer, inner : dict
         Jupyter connection information: what clients see, and what the kernel was given.
+    waiter : Waiter
+        Is to wait for all of them.
     """
 
-    def __init__(self, outer: dict[str, Any], inner: dict[str, Any]) -> None:
+    def __init__(self, outer: dict[str, Any], inner: dict[str, Any], waiter: Waiter) -> None:
         self._inner_info = inner
+        self._waiter = waiter
         self._identity = f"swangpu-{os.urandom(16).hex()}".encode("ascii")
         self._context = zmq.Context()
         self._curve = (outer.get("curve_publickey"), outer.get("curve_secretkey"))
@@ -102,6 +101,7 @@ class Relay:
                 socket.setsockopt(zmq.SNDHWM, 0)
             _bind(socket, _url(outer, channel))
             self.outer[channel] = socket
+            waiter.add_socket(socket)
         self._connect()
 
     def _connect(self) -> None:
@@ -120,6 +120,8 @@ class Relay:
         self.monitor = self.inner["iopub"].get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self.inner["iopub"].connect(_url(self._inner_info, "iopub"))
         self.kernel_heard = False
+        for socket in (self.monitor, *self.inner.values()):
+            self._waiter.add_socket(socket)
 
     def connect_again(self) -> None:
         """Another kernel listens at the same ports: what was on its way to the one before is not for this one."""
@@ -127,6 +129,10 @@ class Relay:
         self._connect()
 
     def _disconnect(self) -> None:
+        for socket in self.inner.values():
+            self._waiter.remove_socket(socket)
+        if not self.kernel_heard:
+            self._waiter.remove_socket(self.monitor)
         self.inner["iopub"].disable_monitor()
         # as long as any socket is open the context does not end, and with it the agent
         self.monitor.close(0)
@@ -153,6 +159,8 @@ class Relay:
         if self.kernel_heard:
             return
         self.kernel_heard = True
+        # it has said all that it has to say
+        self._waiter.remove_socket(self.monitor)
         for channel in CHANNELS:
             if channel != "iopub":
                 self.inner[channel].connect(_url(self._inner_info, channel))
@@ -160,7 +168,7 @@ class Relay:
     def to_client(self, channel: str, frames: list[bytes]) -> bool:
         """Send to the client that the first frame names; False when it is not connected."""
         try:
-            send(self.outer[channel], frames)
+            self._send(self.outer[channel], frames)
         except zmq.ZMQError as problem:
             if problem.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False
@@ -168,10 +176,14 @@ class Relay:
         return True
 
     def to_kernel(self, channel: str, frames: list[bytes]) -> None:
-        send(self.inner[channel], frames)
+        self._send(self.inner[channel], frames)
 
     def publish(self, frames: list[bytes]) -> None:
-        send(self.outer["iopub"], frames)
+        self._send(self.outer["iopub"], frames)
+
+    def _send(self, socket: Any, frames: list[bytes]) -> None:
+        self._waiter.used(socket)
+        send(socket, frames)
 
     def last_words(self) -> Iterator[tuple[str, Any]]:
         """The kernel has ended: on which channels there is still something to read, such as the reply to a shutdown."""

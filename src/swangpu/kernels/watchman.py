@@ -19,14 +19,13 @@ from swangpu.kernels.child import Child
 from swangpu.kernels.desk import Desk
 from swangpu.kernels.gate import Gate, Verdict
 from swangpu.kernels.messages import Message, Scribe, is_for_nobody
-from swangpu.kernels.relay import CHANNELS, Relay, more_to_read, receive
+from swangpu.kernels.relay import CHANNELS, Relay, receive
 from swangpu.kernels.remarks import Remarks
 from swangpu.kernels.voice import Voice
+from swangpu.kernels.waiter import READABLE, WRITABLE, Waiter
 
 __all__ = ["Watchman"]
 
-#: messages taken from one socket before the others get their turn
-BURST = 64
 #: how long a kernel that was told to end may take before it is killed, in seconds
 TERM_GRACE_S = 5.0
 #: how long a client that came back has to connect its other sockets before it is told what it missed, in seconds
@@ -68,7 +67,9 @@ class Watchman:
         self._backlog = Backlog()
         self._scribe = Scribe(record["outer"]["key"].encode(), record["outer"].get("signature_scheme", "hmac-sha256"))
         self._voice = Voice(self._scribe, self._publish, self._to_client)
-        self._relay = Relay(record["outer"], record["inner"])
+        self._waiter = Waiter()
+        self._waiter.watch(wake, READABLE)
+        self._relay = Relay(record["outer"], record["inner"], self._waiter)
         self._desk = Desk(Path(record["socket"]), self._answer)
         self._subscribed: set[bytes] = set()
         #: the last server went away, and no client of its has come back: what the kernel says is kept for them
@@ -83,7 +84,6 @@ class Watchman:
         #: what is to be done when (monotonic seconds), by name
         self._due: dict[str, float] = {"alone": time.monotonic() + self._alone_limit_s}
         self._status: int | None = None
-        self._poller = zmq.Poller()
         self._replaced = child.replaced
         record.update(agent_pid=os.getpid(), agent_start=registry.process_start(os.getpid()))
         child.write(record)
@@ -91,21 +91,22 @@ class Watchman:
     def run(self) -> int:
         """Relay until the kernel has ended; the answer is its wait status."""
         try:
-            sources, desk, poller = self._begin()
+            sources, desk = self._sources(), self._desk.watch(self._waiter, {})
             while self._status is None:
                 if self._replaced != self._child.replaced:
                     self._relay.connect_again()
                     self._replaced = self._child.replaced
-                    sources, desk, poller = self._begin()
-                for source, events in poller.poll(self._timeout_ms()):
+                    sources = self._sources()
+                for source, events in self._waiter.wait(self._timeout_ms()):
                     if act := sources.get(source):
                         act()
                     else:
                         self._at_desk(source, events)
-                        desk = self._desk.poll(poller, desk)
-                self._on_time()
+                        desk = self._desk.watch(self._waiter, desk)
+                if self._due:
+                    self._on_time()
             for channel, socket in self._relay.last_words():
-                self._drain(socket, partial(self._from_kernel, channel))
+                self._take(socket, partial(self._from_kernel, channel))
             return self._status
         finally:
             # What the kernel started must not keep the GPU.
@@ -116,26 +117,19 @@ class Watchman:
 
     # -- the loop ---------------------------------------------------------------------------------
 
-    def _begin(self) -> tuple[dict[Any, Callable[[], None]], dict[int, int], zmq.Poller]:
-        sources, poller = self._sources(), zmq.Poller()
-        self._poller = poller
-        for source in sources:
-            poller.register(source, zmq.POLLIN)
-        return sources, self._desk.poll(poller, {}), poller
-
     def _sources(self) -> dict[Any, Callable[[], None]]:
         sources: dict[Any, Callable[[], None]] = {self._wake: self._signals, self._relay.monitor: self._on_monitor}
         for channel in CHANNELS:
             outer, inner = self._relay.outer[channel], self._relay.inner[channel]
-            sources[outer] = partial(self._drain, outer, partial(self._from_client, channel))
-            sources[inner] = partial(self._drain, inner, partial(self._from_kernel, channel))
+            sources[outer] = partial(self._take, outer, partial(self._from_client, channel))
+            sources[inner] = partial(self._take, inner, partial(self._from_kernel, channel))
         return sources
 
     def _at_desk(self, fd: int, events: int) -> None:
         with contextlib.suppress(KeyError):
-            if events & zmq.POLLOUT:
+            if events & WRITABLE:
                 self._desk.on_writable(fd)
-            if events & ~zmq.POLLOUT:
+            if events & ~WRITABLE:
                 self._desk.on_readable(fd)
 
     def _timeout_ms(self) -> int:
@@ -154,12 +148,13 @@ class Watchman:
             elif self._subscribed:
                 self._replay()
 
-    def _drain(self, socket: Any, take: Callable[[list[bytes]], None]) -> None:
-        with contextlib.suppress(zmq.Again):
-            for _ in range(BURST):
-                take(receive(socket))
-                if not more_to_read(socket):
-                    return
+    @staticmethod
+    def _take(socket: Any, take: Callable[[list[bytes]], None]) -> None:
+        try:
+            frames = receive(socket)
+        except zmq.Again:
+            return
+        take(frames)
 
     # -- from clients -----------------------------------------------------------------------------
 
@@ -167,6 +162,10 @@ class Watchman:
         if channel == "iopub":
             self._subscription(frames[0])
             return
+        # what nothing can hold up goes on at once; what it means here is looked at while the kernel works
+        at_once = channel != "control" and not self._gate.closed and not self._outage
+        if at_once:
+            self._to_kernel(channel, frames)
         message = Message.parse(frames) if channel != "hb" else None
         # the kernel knows what to do with a forged message; nothing here must act on one
         if message is not None and self._scribe.verify(message):
@@ -179,7 +178,8 @@ class Watchman:
                 if only_ours and message.type == "interrupt_request":
                     self._voice.interrupted(message)
                     return
-        self._to_kernel(channel, frames)
+        if not at_once:
+            self._to_kernel(channel, frames)
 
     def _admitted(self, message: Message) -> bool:
         """Whether a request goes on to the kernel now."""
@@ -220,8 +220,6 @@ class Watchman:
 
     def _on_monitor(self) -> None:
         self._relay.on_monitor()
-        # it has said all that it has to say
-        self._poller.unregister(self._relay.monitor)
         waiting, self._waiting = self._waiting, []
         for channel, frames in waiting:
             self._relay.to_kernel(channel, frames)
@@ -236,11 +234,11 @@ class Watchman:
             if self._remarks:
                 self._remark(frames)
             return
+        self._to_client(channel, frames)
         if channel == "shell" and (message := Message.parse(frames)) is not None:
             self._gate.replied(message)
             if message.type == "kernel_info_reply" and self._kernel_info is None:
                 self._kernel_info = message.content
-        self._to_client(channel, frames)
 
     def _remark(self, frames: list[bytes]) -> None:
         """Say in the output of a cell that begins what its person should know."""
