@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { ended, root, token } from './environment';
-import { PanelOnPage } from './panel';
+import { PanelOnPage, tellPanel } from './panel';
 
 const bin = join(root, '.venv', 'bin');
 const build = `import sys; sys.path.insert(0, sys.argv[1])
@@ -93,6 +93,7 @@ test.beforeEach(() => {
   lab = new LabOnDriver();
 });
 
+test.afterEach(tellPanel);
 test.afterEach(async () => lab.stop());
 
 test('without the driver\'s library the panel says so, and what helps', async ({ page }) => {

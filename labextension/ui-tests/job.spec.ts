@@ -1,6 +1,6 @@
 import { expect, type IJupyterLabPageFixture, test } from '@jupyterlab/galata';
 
-import { compute, newNotebook, PanelOnPage, Rest, SLICE, SLICE_TITLE, start } from './panel';
+import { compute, newNotebook, PanelOnPage, Rest, SLICE, SLICE_TITLE, start, tellPanel } from './panel';
 
 const WHERE = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])";
 
@@ -14,10 +14,10 @@ async function printed(page: IJupyterLabPageFixture, code: string): Promise<stri
 
 test.describe.configure({ mode: 'serial' });
 
+test.afterEach(tellPanel);
 test.afterEach(async ({ request }) => new Rest(request).releaseAll());
 
 test('the whole job: see, get, compute, queue, start, give back', async ({ page, request, tmpPath }) => {
-  test.setTimeout(240_000);
   test.setTimeout(240_000);
   const panel = new PanelOnPage(page);
   const rest = new Rest(request);

@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { results } from './environment';
-import { COMPUTE, newNotebook, PanelOnPage, Rest, SLICE_TITLE, start } from './panel';
+import { COMPUTE, newNotebook, PanelOnPage, Rest, SLICE_TITLE, start, tellPanel } from './panel';
 
 const pictures = process.env.SWANGPU_SCREENSHOTS ?? join(results, 'screens');
 
@@ -69,6 +69,7 @@ class MonitorOnPage {
 
 test.describe.configure({ mode: 'serial' });
 
+test.afterEach(tellPanel);
 test.afterEach(async ({ request }) => new Rest(request).releaseAll());
 
 test('devices and my session over time', async ({ page, request, tmpPath }) => {

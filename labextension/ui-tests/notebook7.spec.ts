@@ -1,6 +1,6 @@
 import { expect, test } from '@playwright/test';
 
-import { PanelOnPage, Rest, SLICE_TITLE } from './panel';
+import { PanelOnPage, Rest, SLICE_TITLE, tellPanel } from './panel';
 
 const notebook = {
   cells: [],
@@ -8,6 +8,8 @@ const notebook = {
   nbformat: 4,
   nbformat_minor: 5
 };
+
+test.afterEach(tellPanel);
 
 test('the same panel in Notebook 7', async ({ page, request }) => {
   const rest = new Rest(request);

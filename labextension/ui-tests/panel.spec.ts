@@ -1,6 +1,8 @@
 import { expect, test } from '@jupyterlab/galata';
 
-import { COMPUTE, newNotebook, output, PanelOnPage, Rest, SLICE_TITLE, start } from './panel';
+import { COMPUTE, newNotebook, output, PanelOnPage, Rest, SLICE_TITLE, start, tellPanel } from './panel';
+
+test.afterEach(tellPanel);
 
 test('without a notebook the panel says what to do next', async ({ page }) => {
   const panel = new PanelOnPage(page);

@@ -1,6 +1,6 @@
 import AxeBuilder from '@axe-core/playwright';
 import type { IJupyterLabPageFixture } from '@jupyterlab/galata';
-import { type APIRequestContext, expect, type Locator, type Page } from '@playwright/test';
+import { type APIRequestContext, expect, type Locator, type Page, type TestInfo } from '@playwright/test';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -58,6 +58,17 @@ export async function start(page: IJupyterLabPageFixture, code: string): Promise
 export async function output(page: IJupyterLabPageFixture): Promise<string> {
   const index = (await page.notebook.getCellCount()) - 1;
   return (await page.notebook.getCellTextOutput(index))?.join('') ?? '';
+}
+
+/** After each test, before what it has made is taken away: keep what the panel shows if it has failed. */
+export async function tellPanel({ page }: { page: Page }, info: TestInfo): Promise<void> {
+  if (info.status !== info.expectedStatus) {
+    const shown = await page
+      .locator('#swangpu-panel')
+      .innerText({ timeout: 1000 })
+      .catch(() => 'it is not there');
+    await info.attach('panel', { body: shown.replace(/\s*\n\s*/g, ' | ') });
+  }
 }
 
 /** Notifications that say this. */

@@ -15,7 +15,7 @@ const config: PlaywrightTestConfig = {
   expect: { timeout: 15_000 },
   retries: 0,
   workers,
-  reporter: [['list']],
+  reporter: [['list'], [join(__dirname, 'reporter.ts')]],
   webServer: servers.map(({ command, home: cwd, baseURL: url }) => ({
     command,
     cwd,

@@ -2,7 +2,7 @@ import { expect, test } from '@jupyterlab/galata';
 import type { Locator } from '@playwright/test';
 
 import { LabWithRules } from './lab';
-import { buttonsOf, newNotebook, output, PanelOnPage, Rest, start, toasts } from './panel';
+import { buttonsOf, newNotebook, output, PanelOnPage, Rest, start, tellPanel, toasts } from './panel';
 
 const SMALL = 'a100-40gb/1g.5gb';
 const T4 = 'T4 whole, 16 GB';
@@ -30,6 +30,8 @@ test.beforeAll(async () => {
 test.afterAll(async () => lab.remove());
 
 /** The shortest lease is a minute: what else there is to see is seen while two of them run. */
+test.afterEach(tellPanel);
+
 test('leases are warned about, extended and end; what is not started, or idle, goes to others', async ({
   page,
   request,

@@ -1,7 +1,7 @@
 import { expect, test } from '@jupyterlab/galata';
 
 import { LabWithRules } from './lab';
-import { buttonsOf, compute, newNotebook, output, PanelOnPage, Rest, SLICE, start, toasts } from './panel';
+import { buttonsOf, compute, newNotebook, output, PanelOnPage, Rest, SLICE, start, tellPanel, toasts } from './panel';
 
 const WHOLE = 'A100 whole, 40 GB';
 
@@ -51,6 +51,8 @@ test.beforeAll(async () => {
 });
 
 test.afterAll(async () => lab.remove());
+
+test.afterEach(tellPanel);
 
 test('reservations, maintenance and whose it is end leases, say so before, and are over', async ({
   page,

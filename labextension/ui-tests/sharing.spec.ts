@@ -1,12 +1,13 @@
 import { expect, test } from '@jupyterlab/galata';
 
-import { compute, newNotebook, output, PanelOnPage, Rest, start } from './panel';
+import { compute, newNotebook, output, PanelOnPage, Rest, start, tellPanel } from './panel';
 
 /** The demo has one of these. */
 const WHOLE = 'A100 whole, 40 GB';
 
 test.describe.configure({ mode: 'serial' });
 
+test.afterEach(tellPanel);
 test.afterEach(async ({ request }) => new Rest(request).releaseAll());
 
 test('two notebooks take turns on one GPU, and nothing is lost', async ({ page, request, tmpPath }) => {

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { ended, results, root, token } from './environment';
-import { PanelOnPage } from './panel';
+import { PanelOnPage, tellPanel } from './panel';
 
 const bin = join(root, '.venv', 'bin');
 const pictures = process.env.SWANGPU_SCREENSHOTS ?? join(results, 'screens');
@@ -62,6 +62,7 @@ test.beforeEach(async () => {
   });
 });
 
+test.afterEach(tellPanel);
 test.afterEach(async () => {
   site.closeAllConnections();
   site.close();

@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { results } from './environment';
-import { newNotebook, PanelOnPage, Rest, SLICE_TITLE } from './panel';
+import { newNotebook, PanelOnPage, Rest, SLICE_TITLE, tellPanel } from './panel';
 
 const pictures = process.env.SWANGPU_SCREENSHOTS ?? join(results, 'screens');
 
@@ -17,6 +17,7 @@ async function shown(page: IJupyterLabPageFixture, code: string): Promise<Locato
   return view;
 }
 
+test.afterEach(tellPanel);
 test.afterEach(async ({ request }) => new Rest(request).releaseAll());
 
 test('the Monitor in a notebook has the same charts, live', async ({ page, tmpPath }) => {

@@ -45,6 +45,27 @@ def test_a_kernel_that_computes_is_not_interrupted_unasked(monkeypatch: pytest.M
     assert asked == []
 
 
+class JustAsked:
+    """A kernel that looks busy for a moment with what the server has asked it."""
+
+    kernel_spec = KERNEL.kernel_spec
+
+    def __init__(self) -> None:
+        self.states = iter(["busy", "busy", "busy"])
+
+    @property
+    def execution_state(self) -> str:
+        return next(self.states, "idle")
+
+
+def test_what_the_server_has_just_asked_is_no_running_cell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answering(monkeypatch, {"carried": ["x"], "left": []}, {"stack": [], "warning": None})
+    seen = asyncio.run(variables.preview(JustAsked()))
+    assert (seen["carried"], seen["warning"]) == (["x"], None)
+    answering(monkeypatch, {"carried": ["x"], "left": []})
+    assert asyncio.run(variables.save(JustAsked(), tmp_path)).left == ()
+
+
 def test_a_cell_that_does_not_stop_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     busy = SimpleNamespace(kernel_spec=KERNEL.kernel_spec, execution_state="busy")
     interrupts = []

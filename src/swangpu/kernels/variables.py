@@ -6,6 +6,7 @@ import ast
 import asyncio
 import json
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ PREVIEW_TIMEOUT_S = 15.0
 CARRY_TIMEOUT_S = 120.0
 #: how long a restarted kernel may take to answer
 READY_TIMEOUT_S = 60.0
+#: how long a cell is let end before it is said to be running, in seconds: what a server asks a kernel makes it look busy
+#: for a moment, too
+BUSY_PATIENCE_S = 1.0
+BUSY_PAUSE_S = 0.05
 #: how often, and how long apart, an interrupted kernel is asked again: it throws away what was queued behind the cell
 STOP_TRIES = 10
 STOP_PAUSE_S = 0.5
@@ -102,7 +107,7 @@ async def preview(kernel: Any) -> dict[str, Any]:
     }
     if not is_python(kernel):
         return out
-    if getattr(kernel, "execution_state", "") == "busy":
+    if await _stays_busy(kernel):
         out["warning"] = {
             "code": "kernel_busy",
             "params": {},
@@ -116,6 +121,16 @@ async def preview(kernel: Any) -> dict[str, Any]:
     if isinstance(stack, dict):
         out.update(stack=stack.get("stack", []), warning=stack.get("warning"))
     return out
+
+
+async def _stays_busy(kernel: Any) -> bool:
+    """Whether a cell runs that does not end at once."""
+    end = time.monotonic() + BUSY_PATIENCE_S
+    while getattr(kernel, "execution_state", "") == "busy":
+        if time.monotonic() >= end:
+            return True
+        await asyncio.sleep(BUSY_PAUSE_S)
+    return False
 
 
 async def save(kernel: Any, folder: Path, interrupt: Callable[[], Awaitable[None]] | None = None) -> Saved:
@@ -137,7 +152,7 @@ async def save(kernel: Any, folder: Path, interrupt: Callable[[], Awaitable[None
             hint="Choose to drop them.",
             code="carry_unsupported",
         )
-    if getattr(kernel, "execution_state", "") == "busy":
+    if await _stays_busy(kernel):
         if interrupt is None:
             raise Conflict("A cell is running.", hint="Wait for it, or interrupt it.", code="kernel_busy")
         await _stop_cell(kernel, interrupt)
