@@ -16,15 +16,16 @@ States = dict[str, Any]
 
 
 def states() -> States:
-    """Of what is loaded here; what can't be read is left out."""
+    """Of what is loaded here; None for what can't be read."""
     found: States = {"random": random.getstate()}
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     for name, module, read in (("numpy", numpy, _numpy), ("torch", torch, _torch)):
         try:
             if module is not None:
                 found[name] = read(module)
-        except Exception:  # noqa: S112 - a version that does it otherwise, or half-imported
-            continue
+        except Exception:
+            # a version that does it otherwise, or half-imported: it begins anew, and is named when the others come back
+            found[name] = None
     return found
 
 

@@ -38,8 +38,8 @@ PREVIEW_TIMEOUT_S = 15.0
 CARRY_TIMEOUT_S = 120.0
 #: how long a restarted kernel may take to answer
 READY_TIMEOUT_S = 60.0
-#: how long a cell is let end before it is said to be running, in seconds: what a server asks a kernel makes it look busy
-#: for a moment, too
+#: how long a cell is let end before it is said to be running, in seconds: what a server asks a kernel makes it look
+#: busy for a moment, too
 BUSY_PATIENCE_S = 1.0
 BUSY_PAUSE_S = 0.05
 #: how often, and how long apart, an interrupted kernel is asked again: it throws away what was queued behind the cell
