@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from broker.fleet import GB, inventory
-from broker.world import USERS, World, random_request
+from broker.world import World
+from broker.world_asks import USERS, random_request
 from swangpu.broker import events as ev
 from swangpu.domain.sessions import Request
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from broker.world import USERS, World, random_request
+from broker.world import World
+from broker.world_asks import USERS, random_request
 from swangpu.broker import events as ev
 from swangpu.broker.state import BrokerState, Changes
 from swangpu.ledger.codec import decode, encode

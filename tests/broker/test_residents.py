@@ -5,86 +5,17 @@ from __future__ import annotations
 import pytest
 
 from broker.desk import ENFORCE, Desk
-from broker.fleet import GB, whole
+from broker.fleet import GB
+from broker.residents_desk import ask, beside, goes_on, one_device, residents, small_desk, wants
 from swangpu.broker import commands as cmd
 from swangpu.broker import events as ev
 from swangpu.broker.policy import Policy, Reclaim, ReclaimMode
 from swangpu.broker.state import BrokerState
-from swangpu.domain.devices import Flavor, PoolInventory, Share, ShareKind
-from swangpu.domain.sessions import EndReason, PausePhase, Session, SessionState
+from swangpu.domain.devices import Share, ShareKind
+from swangpu.domain.sessions import EndReason, Session, SessionState
 from swangpu.ledger.codec import decode, encode
 
-
-def one_device(as_of: float, lost: bool = False, shares: tuple[Share, ...] = ()) -> PoolInventory:
-    """A device of 16 GB that can be had as a whole only."""
-    return PoolInventory(
-        "local",
-        "This machine",
-        True,
-        True,
-        as_of,
-        shares or (whole("T1"),),
-        (
-            Flavor("t4", "T4", 16 * GB, ShareKind.WHOLE),
-            Flavor("t4/time-2", "T4 half, 8 GB", 8 * GB, ShareKind.TIME_SLICE),
-        ),
-        lost=("T1",) if lost else (),
-    )
-
-
-def small_desk(policy: Policy = ENFORCE) -> Desk:
-    desk = Desk(policy)
-    desk.stays = True
-    desk.send(ev.InventoryReported(one_device(desk.now)))
-    return desk
-
-
-def ask(desk: Desk, user: str, memory_gb: int | None) -> str:
-    """Somebody asks for so much memory, or for the whole device; computes at once if it is their turn."""
-    got = desk.get("t4", user=user) if memory_gb is None else desk.get(None, user=user, memory_bytes=memory_gb * GB)
-    if desk[got].state is SessionState.ACTIVE:
-        desk.work(got)
-        desk.work(got, busy=False)
-    return got
-
-
-def goes_on(desk: Desk, session_id: str) -> None:
-    """Its turn may have come: it is claimed, and computes for a moment."""
-    if desk[session_id].state is SessionState.READY:
-        desk.send(ev.Claimed(session_id))
-    desk.work(session_id)
-    desk.work(session_id, busy=False)
-
-
-def beside(desk: Desk, *asks: int) -> list[str]:
-    """So many take turns on the device, each when the one before has been idle for long enough."""
-    out: list[str] = []
-    for number, memory_gb in enumerate(asks):
-        out.append(ask(desk, f"user{number}", memory_gb))
-        desk.pass_time(100)
-        goes_on(desk, out[-1])
-    desk.pass_time(100)
-    return out
-
-
-def residents(desk: Desk) -> dict[str, int]:
-    found = {}
-    for session in desk.broker.state.live():
-        if session.pause is not None and session.pause.resident_on is not None and not session.shares:
-            found[session.user] = session.pause.resident_bytes
-    return found
-
-
-def phase(desk: Desk, session_id: str) -> PausePhase | None:
-    pause = desk[session_id].pause
-    return pause.phase if pause is not None else None
-
-
-def wants(desk: Desk, session_id: str) -> None:
-    desk.send(ev.ActivityReported(session_id, True))
-
-
-# -- staying ---------------------------------------------------------------------------------------
+# -- staying ----------------------------------------------------------------------------------------
 
 
 def test_what_fits_beside_who_comes_stays_and_comes_back_without_a_copy() -> None:
@@ -164,161 +95,7 @@ def test_what_stays_takes_no_host_memory() -> None:
     assert desk.rooms[bob] == 1 * GB, "what was moved out takes from it"
 
 
-# -- moving out ------------------------------------------------------------------------------------
-
-
-def test_who_asks_for_all_of_it_has_all_moved_out_before_it_is_theirs() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
-    assert desk.left == [alice]
-    assert desk.may_stay[bob] == 0
-    desk.send(ev.PauseSaved(bob, "offload", 2 * GB))
-    assert desk[carol].state is SessionState.QUEUED, "alice's arrays are on it still"
-    desk.send(ev.PauseSaved(alice, "offload", 2 * GB))
-    assert desk[carol].state is SessionState.READY
-    assert residents(desk) == {}
-
-
-def test_while_one_is_moved_out_nobody_else_gets_the_device() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
-    dave = ask(desk, "dave", 2)
-    assert desk.left == [alice]
-    assert [desk[i].state for i in (carol, dave)] == [SessionState.QUEUED, SessionState.QUEUED]
-    desk.send(ev.PauseSaved(alice, "offload", 2 * GB))
-    assert desk[carol].state is SessionState.READY
-    assert desk[dave].state is SessionState.QUEUED
-
-
-def test_as_many_as_are_needed_are_moved_out_the_longest_idle_first() -> None:
-    desk = small_desk()
-    desk.saves_bytes = 3 * GB
-    first, _second, _third, fourth = beside(desk, 3, 3, 3, 3)
-    assert len(residents(desk)) == 3
-    desk.send(ev.Released(fourth, undoable=False))
-    ask(desk, "eve", 9)
-    assert desk.left == [first]
-    assert residents(desk) == {"user1": 3 * GB, "user2": 3 * GB}
-
-
-def test_who_fits_beside_what_has_stayed_moves_nobody() -> None:
-    desk = small_desk()
-    _alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    eve = ask(desk, "eve", 14)
-    assert desk[eve].state is SessionState.ACTIVE
-    assert desk.left == []
-
-
-def test_one_that_is_wanted_meanwhile_waits_for_its_turn() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
-    desk.pass_time(40)
-    wants(desk, alice)
-    assert phase(desk, alice) is PausePhase.SAVING
-    desk.send(ev.PauseSaved(alice, "offload", 2 * GB))
-    assert phase(desk, alice) is PausePhase.WANTED
-    assert desk[carol].state is SessionState.READY
-
-
-def test_that_it_had_stayed_said_late_does_not_count_as_moved() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
-    desk.send(ev.PauseSaved(alice, "resident", resident_bytes=2 * GB))
-    assert phase(desk, alice) is PausePhase.SAVING
-    assert desk[carol].state is SessionState.QUEUED
-
-
-def test_what_could_not_be_moved_out_has_its_gpu_back() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
-    text = "It needs 2 GB of host memory, and 1 GB are left for paused sessions."
-    desk.send(ev.PauseFailed(alice, "no_room", text))
-    assert desk[carol].state is SessionState.QUEUED
-    assert phase(desk, alice) is PausePhase.RESTORING
-    desk.send(ev.ResumeDone(alice))
-    assert desk[alice].state is SessionState.ACTIVE
-    said = desk[alice].reason
-    assert said is not None
-    assert said.code == "no_room"
-    assert said.text.endswith(text)
-    desk.pauses = True
-    desk.pass_time(400)
-    assert desk[carol].state is SessionState.READY, "it is asked again after a while"
-
-
-def test_what_could_not_be_moved_out_while_somebody_holds_the_device_stays() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.work(bob)
-    desk.pauses = False
-    desk.send(ev.MemoryShort("T1"))
-    assert desk.left == [alice]
-    desk.send(ev.PauseFailed(alice, "not_saved", "What it has on the device could not be moved."))
-    assert phase(desk, alice) is PausePhase.SAVED
-    assert residents(desk) == {"user0": 2 * GB}
-    desk.send(ev.MemoryShort("T1"))
-    assert desk.left == [alice], "not at once again"
-    desk.pass_time(301)
-    desk.send(ev.MemoryShort("T1"))
-    assert desk.left == [alice, alice]
-
-
-def test_one_for_whom_others_would_wait_in_vain_is_given_up_in_the_end() -> None:
-    desk = small_desk()
-    desk.saves_bytes = 6 * GB
-    first, second, third = beside(desk, 16, 2, 2)
-    assert residents(desk) == {"user0": 6 * GB, "user1": 6 * GB}
-    desk.pauses = False
-    carol = ask(desk, "carol", 12)
-    desk.send(ev.Released(third, undoable=False))
-    for _ in range(3):
-        assert desk[first].state is SessionState.PAUSED
-        assert phase(desk, first) is PausePhase.SAVING
-        desk.send(ev.PauseFailed(first, "no_room", "There is no room for it."))
-        desk.pass_time(400)
-    assert desk[first].end_reason is EndReason.FAILED, "it asked for all of it once, and can't have that beside another"
-    desk.send(ev.PauseSaved(second, "offload", 6 * GB))
-    assert desk[carol].state is SessionState.READY
-
-
-def test_one_that_does_not_survive_being_moved_out_is_lost() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
-    desk.send(ev.PauseFailed(alice, "kernel_died", "Its kernel has died.", lost=True))
-    assert desk[alice].end_reason is EndReason.LOST
-    assert desk[carol].state is SessionState.READY
-
-
-def test_a_release_takes_it_off_the_device_before_somebody_gets_that() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    carol = ask(desk, "carol", 16) if desk.send(ev.Released(alice)) == [] else ""
-    assert desk[carol].state is SessionState.QUEUED, "its release can be taken back"
-    desk.pass_time(11)
-    assert desk[alice].state is SessionState.ENDED
-    assert desk[carol].state is SessionState.READY
-
-
-# -- memory that gets short ------------------------------------------------------------------------
+# -- memory that gets short -------------------------------------------------------------------------
 
 
 def test_when_the_holder_grows_all_that_have_stayed_are_moved_out_the_longest_idle_first() -> None:
@@ -338,7 +115,7 @@ def test_memory_that_is_short_elsewhere_moves_nobody() -> None:
     assert desk.left == []
 
 
-# -- coming back -----------------------------------------------------------------------------------
+# -- coming back ------------------------------------------------------------------------------------
 
 
 def test_it_comes_back_with_what_it_asked_for_and_others_make_room() -> None:
@@ -385,7 +162,7 @@ def test_half_a_device_is_as_good_as_the_other_half() -> None:
     assert desk.left == []
 
 
-# -- trouble ---------------------------------------------------------------------------------------
+# -- trouble ----------------------------------------------------------------------------------------
 
 
 def test_a_device_that_does_not_come_back_takes_with_it_what_has_stayed_there() -> None:

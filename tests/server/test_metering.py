@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.fleet import GB
-from broker.world import USERS, World, random_request
+from broker.world import World
+from broker.world_asks import USERS, random_request
 from swangpu.api.views import flavor_view
 from swangpu.broker import events as ev
 from swangpu.broker.state import BrokerState

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from ..broker import events as ev
 from ..broker.commands import Notify
 from ..broker.policy import Policy
-from ..broker.residents import place_of
 from ..domain.sessions import Reason, Session, SessionState
 from ..errors import SwanGpuError, Unavailable
 from ..ports import GpuDriver, KernelInfo
@@ -28,10 +27,10 @@ from .neighbours import Neighbourhood
 from .paths import ledger_path
 from .peers import PeerKernelHost, WatchedKernels
 from .prometheus import PrometheusSettings, remote_gpus
+from .whose import SessionProcesses
 
 if TYPE_CHECKING:
     from ..backends.flavors import LocalPoolConfig
-    from ..telemetry.attribution import Owner
     from ..telemetry.remote import RemoteGpus
     from ..telemetry.sampler import Sampler
     from .speaking import Speaker
@@ -104,11 +103,7 @@ class Service:
         self._standing_by: asyncio.Task[None] | None = None
         self._withdraw: Callable[[], None] | None = None
         self._closed = False
-        #: replaced as a whole, never changed: it is read on other threads
-        self._pids: Mapping[str, frozenset[int]] = {}
-        self._owners: Mapping[int, Owner] = {}
-        #: when the process began that stands for a session's kernel or command, since we know of it
-        self._started: dict[tuple[int, str, str | None], float | None] = {}
+        self._processes = SessionProcesses(self.kernels)
         self._watch: ShareWatch | None = None
         self._speaker: Speaker | None = None
         self._telling: set[asyncio.Future[None]] = set()
@@ -235,7 +230,7 @@ class Service:
         settings, clock = self.settings, SystemClock()
         self._sampler = self.sampler()
         pool = settings.pool or LocalPoolConfig()
-        backend = LocalBackend(pool, self._sampler, own_pids=self._own_pids)
+        backend = LocalBackend(pool, self._sampler, own_pids=self._processes.own)
         ledger = SqlLedger(ledger_path(settings.data_dir, socket.gethostname()))
         runtime = Runtime(
             ledger=ledger,
@@ -256,7 +251,7 @@ class Service:
             self._sampler,
             holding,
             HistoryFiles(settings.runtime_dir / kept, clock.now),
-            lambda: self._owners,
+            lambda: self._processes.owners,
             self._make_remote(clock),
         )
         runtime.telemetry = telemetry
@@ -274,14 +269,14 @@ class Service:
 
         def changed(_: object = None) -> None:
             telemetry.watch_sessions(bool(holding()), wanted=bool(runtime.broker.state.index.waiting))
-            pids = self._session_pids()
-            self._pids = {session_id: frozenset(found) for session_id, found in pids.items()}
-            self._owners = self._owning(pids)
-            self._bind_simulated(pids)
+            live = list(runtime.broker.state.live())
+            self._processes.look(live)
+            if self._driver is not None:
+                self._processes.bind(self._driver, live)
 
         runtime.subscribe(changed)
         changed()
-        watch = self._watch = ShareWatch(runtime, holding, self._all_pids)
+        watch = self._watch = ShareWatch(runtime, holding, self._processes.all)
         telemetry.subscribe(lambda snapshot: watch.look(snapshot.samples))
         self._speaker = Speaker(runtime, self.kernels)
         self._speaker.look()
@@ -338,62 +333,6 @@ class Service:
         if settings.prometheus is None:
             return None
         return remote_gpus(settings.prometheus, clock, settings.runtime_dir / "history-remote")
-
-    def _own_pids(self) -> set[int]:
-        """The processes that are ours: what they use of a device is not taken by others. On any thread."""
-        return set().union(*self._all_pids().values())
-
-    def _all_pids(self) -> dict[str, set[int]]:
-        """Session id to all its processes, children included. On any thread."""
-        return {session_id: set(pids) | _descendants(pids) for session_id, pids in self._pids.items()}
-
-    def _session_pids(self) -> dict[str, list[int]]:
-        """Session id to the processes that compute for it."""
-        out: dict[str, list[int]] = {}
-        for kernel in self.kernels.kernels():
-            if kernel.session_id is not None and kernel.pid is not None:
-                out.setdefault(kernel.session_id, []).append(kernel.pid)
-        if self._runtime is not None:
-            for session in self._runtime.broker.state.live():
-                pid = dict(session.request.options).get("pid", "")
-                if pid.isdecimal():
-                    out.setdefault(session.id, []).append(int(pid))
-        return out
-
-    def _owning(self, pids: Mapping[str, Iterable[int]]) -> dict[int, Owner]:
-        """The processes that stand for kernels and commands, with their sessions."""
-        from ..telemetry.attribution import Owner
-        from ..telemetry.processes import started_at
-
-        kernels = {k.pid: k.kernel_id for k in self.kernels.kernels() if k.session_id is not None}
-        keys = [(pid, session_id, kernels.get(pid)) for session_id, found in pids.items() for pid in found]
-        before = self._started
-        self._started = {key: before[key] if key in before else started_at(key[0]) for key in keys}
-        return {key[0]: Owner(key[1], key[2], started) for key, started in self._started.items()}
-
-    def _bind_simulated(self, pids: dict[str, list[int]]) -> None:
-        """Tell the simulated driver which processes compute where; a real one sees that itself."""
-        from ..simulation.driver import SimulatedDriver
-
-        if not isinstance(self._driver, SimulatedDriver) or self._runtime is None:
-            return
-        bound: dict[int, tuple[str, ...]] = {}
-        held: list[str] = []
-        for session in self._runtime.broker.state.live():
-            units = tuple(share.mig_uuid or share.device_uuid for share in place_of(session))
-            held += units
-            bound.update(dict.fromkeys(pids.get(session.id, []), units))
-        self._driver.rebind(bound, held)
-
-
-def _descendants(pids: frozenset[int]) -> set[int]:
-    import psutil
-
-    out: set[int] = set()
-    for pid in pids:
-        with contextlib.suppress(psutil.Error):
-            out.update(child.pid for child in psutil.Process(pid).children(recursive=True))
-    return out
 
 
 def _put_aside(owner: str, path: Path) -> Notify:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import and_
 from typing import Any, NamedTuple, TypeVar
 
 from .nvml_errors import NOT_SUPPORTED, code_of
+from .nvml_values import LONG, MASKS, by_pid, value_of
 
 __all__ = ["Counters", "NvmlCalls", "Settled", "Utilization"]
 
@@ -27,10 +28,6 @@ _MEMORY_V2 = 0x02000028
 _UTILIZATION_SAMPLES = 1
 _SM_CLOCK = 1
 _UNSIGNED = 1
-#: types of eight bytes without a sign
-_LONG = (2, 3)
-#: by NVML's types without a sign: what of a raw value counts
-_MASKS = {1: 0xFFFFFFFF, 2: 0xFFFFFFFFFFFFFFFF, 3: 0xFFFFFFFFFFFFFFFF}
 #: NVML says "not available" by the largest number there is
 _NO_MEMORY = 1 << 63
 _NOT_SUPPORTED, _NOT_FOUND, _INSUFFICIENT_SIZE = 3, 6, 7
@@ -189,7 +186,7 @@ class NvmlCalls:
             power, energy, pcie_out, pcie_in, link_out, link_in, ecc = map(and_, row[6::7], masks)
             return Counters(power, energy, pcie_out, pcie_in, 1024 * link_out, 1024 * link_in, ecc)
         power, energy, pcie_out, pcie_in, link_out, link_in, ecc = [
-            None if row[i + 5] else row[i + 6] if row[i + 4] in _LONG else _value(row[i + 4], row[i + 6])
+            None if row[i + 5] else row[i + 6] if row[i + 4] in LONG else value_of(row[i + 4], row[i + 6])
             for i in range(0, 7 * len(_FIELDS), 7)
         ]
         if power is None:
@@ -208,8 +205,8 @@ class NvmlCalls:
         """What of the raw values counts, where all of them are whole numbers without a sign; None where not."""
         masks = self._masks.get(kinds, ())
         if masks == ():
-            unsigned = all(kind in _MASKS for kind in kinds)
-            masks = self._masks[kinds] = tuple([_MASKS[kind] for kind in kinds]) if unsigned else None
+            unsigned = all(kind in MASKS for kind in kinds)
+            masks = self._masks[kinds] = tuple([MASKS[kind] for kind in kinds]) if unsigned else None
         return masks
 
     def refusals(self, unsupported: set[str]) -> tuple[int, ...]:
@@ -280,7 +277,7 @@ class NvmlCalls:
         if seen_us <= since_us:
             return None
         if kind.value != _UNSIGNED or min(times) <= since_us:
-            values = tuple(_value(kind.value, v) for at, v in zip(times, values, strict=True) if at > since_us)
+            values = tuple(value_of(kind.value, v) for at, v in zip(times, values, strict=True) if at > since_us)
         else:
             # The union's other half is not the driver's to fill.
             values = tuple([v & 0xFFFFFFFF for v in values])
@@ -352,7 +349,7 @@ class NvmlCalls:
             rows = list(_USE.iter_unpack(buffers.uses_bytes[:size]))
             # What a driver leaves unfilled the next time must not be read as another device's processes.
             buffers.uses_bytes[:size] = bytes(size)
-            return _by_pid(rows, since_us)
+            return by_pid(rows, since_us)
 
     def _old_uses(self, handle: Any, since_us: int) -> tuple[dict[int, float], int]:
         try:
@@ -361,7 +358,7 @@ class NvmlCalls:
             if code_of(error) == _NOT_FOUND:
                 return {}, since_us
             raise
-        return _by_pid([(u.timeStamp, u.pid, u.smUtil) for u in found], since_us)
+        return by_pid([(u.timeStamp, u.pid, u.smUtil) for u in found], since_us)
 
     # -- calling ----------------------------------------------------------------------------------
 
@@ -381,31 +378,3 @@ class NvmlCalls:
             found = older(*args)
             self._spelling[what] = 1
             return found
-
-
-def _value(kind: int, raw: int) -> Any:
-    """A value of NVML's union by its type: double, unsigned, unsigned long (two kinds), and signed ones."""
-    if kind == 1:
-        return raw & 0xFFFFFFFF
-    if kind in (2, 3):
-        return raw
-    if kind == 0:
-        return struct.unpack("=d", struct.pack("=Q", raw))[0]
-    if kind == 4:
-        return raw - (1 << 64) if raw >> 63 else raw
-    low = raw & 0xFFFFFFFF
-    return (low - (1 << 32) if low >> 31 else low) if kind == 5 else raw & 0xFFFF
-
-
-def _by_pid(found: Sequence[tuple[int, ...]], since_us: int) -> tuple[dict[int, float], int]:
-    """Percent by process id of (time, id, percent, …), and the newest time."""
-    out: dict[int, float] = {}
-    newest = since_us
-    for at, pid, percent, *_ in found:
-        # Drivers have been seen to leave rubbish in slots that they do not fill.
-        if pid and at > since_us and 0 <= percent <= 100:
-            if percent >= out.get(pid, 0.0):
-                out[pid] = float(percent)
-            if at > newest:
-                newest = at
-    return out, newest
