@@ -7,7 +7,6 @@ is the agent's on both sides, as jupyter_client uses it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -154,8 +153,11 @@ class Relay:
 
     def on_monitor(self) -> None:
         """The kernel's output is connected: now connect what makes it speak."""
-        with contextlib.suppress(zmq.Again):
+        try:
             self.monitor.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            # woken for something else
+            return
         if self.kernel_heard:
             return
         self.kernel_heard = True

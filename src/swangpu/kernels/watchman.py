@@ -220,6 +220,8 @@ class Watchman:
 
     def _on_monitor(self) -> None:
         self._relay.on_monitor()
+        if not self._relay.kernel_heard:
+            return
         waiting, self._waiting = self._waiting, []
         for channel, frames in waiting:
             self._relay.to_kernel(channel, frames)
