@@ -13,7 +13,7 @@ import pytest
 from behind_agent import Attached
 
 from swangpu.kernels import registry
-from swangpu.kernels.desk import MAX_PATH_BYTES, make_private, socket_path
+from swangpu.kernels.desk import MAX_PATH_BYTES, make_private, socket_folder
 
 GPU = {"CUDA_VISIBLE_DEVICES": "GPU-1"}
 
@@ -99,9 +99,21 @@ def test_a_link_is_not_a_private_folder(tmp_path: Path) -> None:
         make_private(tmp_path / "here" / "sockets")
 
 
-def test_a_long_path_goes_to_the_temporary_folder() -> None:
-    short = socket_path(Path("/run"), "k", more_bytes=2)
-    assert short == Path("/run/agents/sockets/k")
-    room = MAX_PATH_BYTES - len(os.fsencode(short))
-    assert socket_path(Path("/run"), "k" * (room + 1 - 2), more_bytes=2).is_relative_to("/run")
-    assert not socket_path(Path("/run"), "k" * (room + 2 - 2), more_bytes=2).is_relative_to("/run")
+def test_a_long_path_goes_to_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/t")
+    fits = Path("/" + "r" * (MAX_PATH_BYTES - len("//agents/sockets/") - 41))
+    assert socket_folder(fits, 41) == fits / "agents" / "sockets"
+    assert socket_folder(fits, 42) == Path(f"/t/swangpu-{os.getuid()}/sockets")
+    monkeypatch.setattr("tempfile.tempdir", "/" + "t" * MAX_PATH_BYTES)
+    assert socket_folder(Path("/" + "r" * MAX_PATH_BYTES), 41) == Path(f"/tmp/swangpu-{os.getuid()}/sockets")
+    with pytest.raises(OSError, match="short enough"):
+        socket_folder(Path("/run"), MAX_PATH_BYTES)
+
+
+def test_a_kernel_with_too_long_a_path_runs_without_its_agent(
+    attach: Callable[..., Attached], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swangpu.kernels.desk.MAX_PATH_BYTES", 10)
+    kernel = attach("python3", GPU)
+    assert kernel.run("import os; print(os.environ['CUDA_VISIBLE_DEVICES'])") == "GPU-1\n"
+    assert "short enough" in caplog.text

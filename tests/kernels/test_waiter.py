@@ -57,6 +57,27 @@ def test_exactly_what_can_be_read_is_told(steps):
         context.destroy(linger=0)
 
 
+def test_what_clients_have_sent_is_told_before_what_comes_from_the_kernel():
+    context = zmq.Context()
+    try:
+        waiter, near = Waiter(), []
+        for n in range(4):
+            one, far = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+            one.bind(f"inproc://in-order-{n}")
+            far.connect(f"inproc://in-order-{n}")
+            waiter.add_socket(one)
+            near.append((one, far))
+        assert waiter.wait(0) == []
+        # two of them were used, of the others the descriptors tell
+        for one, _ in near[1::2]:
+            waiter.used(one)
+        for _, far in reversed(near):
+            far.send(b"x")
+        assert [socket for socket, _ in waiter.wait(FOREVER_MS)] == [one for one, _ in near]
+    finally:
+        context.destroy(linger=0)
+
+
 @pytest.fixture
 def pipe():
     ends = os.pipe()

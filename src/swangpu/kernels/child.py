@@ -97,6 +97,11 @@ class Child:
             return status
         # what it had started may have a device still
         self.signal(signal.SIGKILL)
+        record = registry.read(self._path)
+        for file in registry.socket_files(record) if record is not None else ():
+            # a process that has left the group may hold them still: nobody must connect to what it does not answer
+            with contextlib.suppress(OSError):
+                file.unlink()
         try:
             self.pid = self._spawn(self._changes)
         except OSError:
@@ -105,6 +110,6 @@ class Child:
         self.replaced += 1
         # who reads it as it was before takes the kernel for one that is being replaced
         with contextlib.suppress(OSError):
-            if (record := registry.read(self._path)) is not None:
+            if record is not None:
                 self.write({**record, "replacing": False})
         return None

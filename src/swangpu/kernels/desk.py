@@ -13,22 +13,31 @@ from typing import Any
 
 from swangpu.kernels.waiter import READABLE, WRITABLE, Waiter
 
-__all__ = ["Desk", "make_private", "socket_path"]
+__all__ = ["Desk", "make_private", "socket_folder"]
 
 #: the shortest limit among systems is 104 bytes
 MAX_PATH_BYTES = 100
 MAX_REQUEST_BYTES = 100_000
 
 
-def socket_path(runtime_dir: Path, name: str, *, more_bytes: int = 0) -> Path:
-    """Where a socket goes: in our folder, or, when that path is too long for a socket, in a folder of this user in the
-    temporary one. ``more_bytes`` are put behind the path."""
-    path = runtime_dir / "agents" / "sockets" / name
-    if len(os.fsencode(path)) + more_bytes > MAX_PATH_BYTES:
-        import tempfile  # not in the agent, which is only told the path
+def socket_folder(runtime_dir: Path, name_bytes: int) -> Path:
+    """Where sockets with names of up to so many bytes go: in our folder, or, when that path is too long for a socket,
+    in one of this user's in a temporary one.
 
-        path = Path(tempfile.gettempdir()) / f"swangpu-{os.getuid()}" / "sockets" / name
-    return path
+    Raises
+    ------
+    OSError
+        All are too long.
+    """
+    import tempfile  # not in the agent, which is only told the path
+
+    ours = Path(f"swangpu-{os.getuid()}", "sockets")
+    # the temporary folder of macOS, and of batch jobs, can be too long itself
+    temporary = (Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 - in it a folder is made for us alone
+    for folder in (runtime_dir / "agents" / "sockets", *(one / ours for one in temporary)):
+        if len(os.fsencode(folder)) + 1 + name_bytes <= MAX_PATH_BYTES:
+            return folder
+    raise OSError(f"no path is short enough for a socket's name of {name_bytes} bytes")
 
 
 def make_private(folder: Path) -> None:
@@ -48,7 +57,7 @@ def make_private(folder: Path) -> None:
     info = folder.lstat()
     theirs = {info.st_uid, parent.st_uid} != {os.getuid()}
     if theirs or not stat.S_ISDIR(info.st_mode) or info.st_mode & 0o077:
-        raise PermissionError("the folder for sockets is not only ours")
+        raise PermissionError(f"the folder for sockets is not only ours: {folder}")
 
 
 class Desk:

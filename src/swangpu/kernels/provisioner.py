@@ -20,7 +20,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from . import registry
 from .bindings import BINDINGS, Binding
 from .carried import discard, kept_of
-from .desk import make_private, socket_path
+from .desk import make_private, socket_folder
 from .freeports import free_port
 from .gate import WAITING
 
@@ -201,14 +201,16 @@ class SwanGpuProvisioner(LocalProvisioner):
         for name in ("curve_publickey", "curve_secretkey"):
             if (value := getattr(manager, name, None)) is not None:
                 outer[name] = value.decode() if isinstance(value, bytes) else str(value)
+        door = f"{kernel_id}.sock"
         # another name at each start: what was there before may end late, and takes its files with it
-        files = socket_path(runtime_dir, f"{kernel_id}.{secrets.token_hex(3)}", more_bytes=2)
+        channels = f"{kernel_id[:12]}.{secrets.token_hex(4)}"
         try:
-            make_private(files.parent)
+            sockets = socket_folder(runtime_dir, max(len(door), len(channels) + 2))
+            make_private(sockets)
         except OSError as problem:
-            log.warning("Kernel %s runs without its agent, in %s: %s", kernel_id, files.parent, problem)
+            log.warning("Kernel %s runs without its agent: %s", kernel_id, problem)
             return command
-        inner = {**outer, **_inner_addresses(files if python else None)}
+        inner = {**outer, **_inner_addresses(sockets / channels if python else None)}
         # The same name as without us: people's code finds its kernel's id in it.
         inner_file = runtime_dir / "agents" / "inner" / f"kernel-{kernel_id}.json"
         kernel = [part.replace(os.path.realpath(manager.connection_file), str(inner_file)) for part in command]
@@ -232,7 +234,7 @@ class SwanGpuProvisioner(LocalProvisioner):
                 "outer": outer,
                 "inner": inner,
                 "inner_file": str(inner_file),
-                "socket": str(socket_path(runtime_dir, f"{kernel_id}.sock")),
+                "socket": str(sockets / door),
                 "session_id": binding.session_id,
                 "env": dict(binding.env),
                 "notebook": dict(BINDINGS.notebook(kernel_id) or {}),

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Record", "alive", "claim", "forget", "path_of", "process_start", "read", "records", "write"]
+__all__ = ["Record", "alive", "claim", "forget", "path_of", "process_start", "read", "records", "socket_files", "write"]
 
 Record = dict[str, Any]
 
@@ -105,7 +105,7 @@ def forget(path: Path, agent_pid: int | None = None) -> None:
     leftovers = [path]
     if record is not None:
         leftovers += [Path(record[k]) for k in ("inner_file", "socket") if isinstance(record.get(k), str)]
-        leftovers += _socket_files(record.get("inner"))
+        leftovers += socket_files(record)
     for leftover in leftovers:
         # only what is in our folders, whatever the record says
         if leftover == path or leftover.parent.name in {"inner", "sockets"} or leftover.suffix == ".swangpu":
@@ -113,11 +113,13 @@ def forget(path: Path, agent_pid: int | None = None) -> None:
                 leftover.unlink()
 
 
-def _socket_files(inner: Any) -> list[Path]:
-    """What a kernel that listens at files leaves when it is killed; ZeroMQ puts the number of a channel behind them."""
+def socket_files(record: Record) -> list[Path]:
+    """Where a kernel listens, and what it leaves when it is killed; ZeroMQ puts the number of a channel behind them."""
+    inner = record.get("inner")
     if not isinstance(inner, dict) or inner.get("transport") != "ipc":
         return []
-    return [Path(f"{inner.get('ip')}-{port}") for name, port in inner.items() if name.endswith("_port")]
+    files = [Path(f"{inner.get('ip')}-{port}") for name, port in inner.items() if name.endswith("_port")]
+    return [file for file in files if file.parent.name == "sockets"]
 
 
 def alive(record: Record) -> bool:

@@ -22,6 +22,9 @@ __all__ = ["Relay", "receive"]
 CHANNELS = ("shell", "control", "stdin", "iopub", "hb")
 #: retry quickly while the kernel boots: the default of 100 ms would be felt in every start
 CONNECT_RETRY_MS = 5
+#: messages of a kernel that wait here before it has to drop some: between socket files the system keeps far fewer bytes
+#: than between ports
+OUTPUT_WAITS = 20_000
 LINGER_MS = 1000
 #: how long what a kernel said last is still read after it has ended, in seconds: in all, and without a word
 LAST_WORDS_S = 0.3
@@ -111,6 +114,7 @@ class Relay:
             # a kernel that does not read while it computes must not hold up the interrupt that would end that
             socket.setsockopt(zmq.SNDHWM, 0)
             if channel == "iopub":
+                socket.setsockopt(zmq.RCVHWM, OUTPUT_WAITS)
                 socket.setsockopt(zmq.SUBSCRIBE, b"")
             elif channel != "hb":
                 socket.setsockopt(zmq.IDENTITY, self._identity)
@@ -128,15 +132,16 @@ class Relay:
         self._connect()
 
     def _disconnect(self) -> None:
+        if self.monitor is not None:
+            self.inner["iopub"].disable_monitor()
+            self._waiter.remove_socket(self.monitor)
+            # as long as any socket is open the context does not end, and with it the agent
+            self.monitor.close(0)
+            self.monitor = None
         for socket in self.inner.values():
             self._waiter.remove_socket(socket)
-        if not self.kernel_heard:
-            self._waiter.remove_socket(self.monitor)
-        self.inner["iopub"].disable_monitor()
-        # as long as any socket is open the context does not end, and with it the agent
-        self.monitor.close(0)
-        for socket in self.inner.values():
             socket.close(0)
+        self.inner = {}
 
     def _socket(self, kind: int, *, server: bool) -> Any:
         socket = self._context.socket(kind)
@@ -166,6 +171,7 @@ class Relay:
         for channel in CHANNELS:
             if channel != "iopub":
                 self.inner[channel].connect(_url(self._inner_info, channel))
+                self._waiter.used(self.inner[channel])
 
     def to_client(self, channel: str, frames: list[bytes]) -> bool:
         """Send to the client that the first frame names; False when it is not connected."""

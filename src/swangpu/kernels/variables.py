@@ -42,6 +42,8 @@ READY_TIMEOUT_S = 60.0
 #: busy for a moment, too
 BUSY_PATIENCE_S = 1.0
 BUSY_PAUSE_S = 0.05
+#: between two cells that wait in a kernel it is idle for a moment, too: so many looks in a row must find it idle
+IDLE_LOOKS = 3
 #: how often, and how long apart, an interrupted kernel is asked again: it throws away what was queued behind the cell
 STOP_TRIES = 10
 STOP_PAUSE_S = 0.5
@@ -125,12 +127,15 @@ async def preview(kernel: Any) -> dict[str, Any]:
 
 async def _stays_busy(kernel: Any) -> bool:
     """Whether a cell runs that does not end at once."""
-    end = time.monotonic() + BUSY_PATIENCE_S
-    while getattr(kernel, "execution_state", "") == "busy":
-        if time.monotonic() >= end:
-            return True
+    if getattr(kernel, "execution_state", "") != "busy":
+        return False
+    end, idle = time.monotonic() + BUSY_PATIENCE_S, 0
+    while time.monotonic() < end:
         await asyncio.sleep(BUSY_PAUSE_S)
-    return False
+        idle = idle + 1 if getattr(kernel, "execution_state", "") != "busy" else 0
+        if idle == IDLE_LOOKS:
+            return False
+    return True
 
 
 async def save(kernel: Any, folder: Path, interrupt: Callable[[], Awaitable[None]] | None = None) -> Saved:

@@ -36,17 +36,21 @@ class Waiter:
     def __init__(self) -> None:
         self._poll = select.poll()
         self._sockets: dict[int, Any] = {}
+        self._fds: dict[Any, int] = {}
         self._used: set[Any] = set()
 
     def add_socket(self, socket: Any) -> None:
-        self._sockets[socket.fileno()] = socket
-        self._poll.register(socket.fileno(), READABLE)
+        fd = self._fds[socket] = socket.fileno()
+        self._sockets[fd] = socket
+        self._poll.register(fd, READABLE)
         self._used.add(socket)
 
     def remove_socket(self, socket: Any) -> None:
-        """No longer wait for a socket that is still open."""
-        del self._sockets[socket.fileno()]
-        self._poll.unregister(socket.fileno())
+        """No longer wait for a socket; before it is closed, since its descriptor can be somebody else's then."""
+        fd = self._fds.pop(socket, None)
+        if fd is not None:
+            del self._sockets[fd]
+            self._poll.unregister(fd)
         self._used.discard(socket)
 
     def watch(self, fd: int, events: int) -> None:
@@ -61,21 +65,24 @@ class Waiter:
         self._used.add(socket)
 
     def wait(self, timeout_ms: int) -> list[tuple[Any, int]]:
-        """What may have something to read, and the descriptors that are ready with their events.
+        """What may have something to read, in the order in which it was added, and the descriptors that are ready.
 
         Parameters
         ----------
         timeout_ms : int
             Negative: without limit. The answer is empty when it is over, and may be before.
         """
-        ready = zmq_poll([(socket, POLLIN) for socket in self._used], 0) if self._used else []
+        found = zmq_poll([(socket, POLLIN) for socket in self._used], 0) if self._used else []
         # whoever is told of one reads from it: it stays among the used
-        self._used = {socket for socket, _ in ready}
-        for fd, events in self._poll.poll(0 if ready else timeout_ms):
+        used = self._used = {socket for socket, _ in found}
+        out: list[tuple[Any, int]] = []
+        for fd, events in self._poll.poll(0 if used else timeout_ms):
             socket = self._sockets.get(fd)
             if socket is None:
-                ready.append((fd, events))
-            elif socket not in self._used:
-                self._used.add(socket)
-                ready.append((socket, READABLE))
-        return ready
+                out.append((fd, events))
+            else:
+                used.add(socket)
+        if len(used) == 1:
+            # nearly always
+            return [(next(iter(used)), READABLE), *out]
+        return [*((socket, READABLE) for socket in self._fds if socket in used), *out]

@@ -26,6 +26,8 @@ from swangpu.kernels.waiter import READABLE, WRITABLE, Waiter
 
 __all__ = ["Watchman"]
 
+#: messages taken from one socket at a time at most
+BURST = 64
 #: how long a kernel that was told to end may take before it is killed, in seconds
 TERM_GRACE_S = 5.0
 #: how long a client that came back has to connect its other sockets before it is told what it missed, in seconds
@@ -106,7 +108,7 @@ class Watchman:
                 if self._due:
                     self._on_time()
             for channel, socket in self._relay.last_words():
-                self._take(socket, partial(self._from_kernel, channel))
+                self._take_all(socket, partial(self._from_kernel, channel))
             return self._status
         finally:
             # What the kernel started must not keep the GPU.
@@ -117,8 +119,8 @@ class Watchman:
 
     # -- the loop ---------------------------------------------------------------------------------
 
-    def _sources(self) -> dict[Any, Callable[[], None]]:
-        sources: dict[Any, Callable[[], None]] = {self._wake: self._signals, self._relay.monitor: self._on_monitor}
+    def _sources(self) -> dict[Any, Callable[[], object]]:
+        sources: dict[Any, Callable[[], object]] = {self._wake: self._signals, self._relay.monitor: self._on_monitor}
         for channel in CHANNELS:
             outer, inner = self._relay.outer[channel], self._relay.inner[channel]
             sources[outer] = partial(self._take, outer, partial(self._from_client, channel))
@@ -149,12 +151,18 @@ class Watchman:
                 self._replay()
 
     @staticmethod
-    def _take(socket: Any, take: Callable[[list[bytes]], None]) -> None:
+    def _take(socket: Any, take: Callable[[list[bytes]], None]) -> bool:
+        """Take one message; whether there was one."""
         try:
             frames = receive(socket)
         except zmq.Again:
-            return
+            return False
         take(frames)
+        return True
+
+    def _take_all(self, socket: Any, take: Callable[[list[bytes]], None]) -> None:
+        """Take what has arrived by now, within bounds."""
+        any(not self._take(socket, take) for _ in range(BURST))
 
     # -- from clients -----------------------------------------------------------------------------
 
@@ -320,6 +328,8 @@ class Watchman:
 
     def _interrupt_held(self) -> bool:
         """End the executions that are held; whether the interrupt was for them alone, and not for the kernel."""
+        # cells that were sent before it are meant, too
+        self._take_all(self._relay.outer["shell"], partial(self._from_client, "shell"))
         ended = self._gate.interrupt()
         if ended.failed is not None:
             self._voice.failed(ended.failed)
