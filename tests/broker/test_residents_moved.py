@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from broker.desk import Desk
 from broker.fleet import GB
 from broker.residents_desk import ask, beside, phase, residents, small_desk, wants
 from swangpu.broker import events as ev
 from swangpu.domain.sessions import EndReason, PausePhase, SessionState
+
+
+def one_on_its_way_out() -> tuple[Desk, str, str]:
+    """Carol asks for all of the device on which alice has stayed; that alice is out of it has not been said yet."""
+    desk = small_desk()
+    alice, bob = beside(desk, 2, 2)
+    desk.send(ev.Released(bob, undoable=False))
+    desk.pauses = False
+    return desk, alice, ask(desk, "carol", 16)
+
 
 # -- moving out -------------------------------------------------------------------------------------
 
@@ -25,11 +36,7 @@ def test_who_asks_for_all_of_it_has_all_moved_out_before_it_is_theirs() -> None:
 
 
 def test_while_one_is_moved_out_nobody_else_gets_the_device() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
+    desk, alice, carol = one_on_its_way_out()
     dave = ask(desk, "dave", 2)
     assert desk.left == [alice]
     assert [desk[i].state for i in (carol, dave)] == [SessionState.QUEUED, SessionState.QUEUED]
@@ -59,11 +66,7 @@ def test_who_fits_beside_what_has_stayed_moves_nobody() -> None:
 
 
 def test_one_that_is_wanted_meanwhile_waits_for_its_turn() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
+    desk, alice, carol = one_on_its_way_out()
     desk.pass_time(40)
     wants(desk, alice)
     assert phase(desk, alice) is PausePhase.SAVING
@@ -73,22 +76,14 @@ def test_one_that_is_wanted_meanwhile_waits_for_its_turn() -> None:
 
 
 def test_that_it_had_stayed_said_late_does_not_count_as_moved() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
+    desk, alice, carol = one_on_its_way_out()
     desk.send(ev.PauseSaved(alice, "resident", resident_bytes=2 * GB))
     assert phase(desk, alice) is PausePhase.SAVING
     assert desk[carol].state is SessionState.QUEUED
 
 
 def test_what_could_not_be_moved_out_has_its_gpu_back() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
+    desk, alice, carol = one_on_its_way_out()
     text = "It needs 2 GB of host memory, and 1 GB are left for paused sessions."
     desk.send(ev.PauseFailed(alice, "no_room", text))
     assert desk[carol].state is SessionState.QUEUED
@@ -140,11 +135,7 @@ def test_one_for_whom_others_would_wait_in_vain_is_given_up_in_the_end() -> None
 
 
 def test_one_that_does_not_survive_being_moved_out_is_lost() -> None:
-    desk = small_desk()
-    alice, bob = beside(desk, 2, 2)
-    desk.send(ev.Released(bob, undoable=False))
-    desk.pauses = False
-    carol = ask(desk, "carol", 16)
+    desk, alice, carol = one_on_its_way_out()
     desk.send(ev.PauseFailed(alice, "kernel_died", "Its kernel has died.", lost=True))
     assert desk[alice].end_reason is EndReason.LOST
     assert desk[carol].state is SessionState.READY

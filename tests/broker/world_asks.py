@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from broker.fleet import GB
 from swangpu.broker.policy import Group, Policy, Quota, Reclaim, ReclaimMode
@@ -23,7 +24,7 @@ PAUSED_BYTES = 9 * GB
 RULES = (("*", Reclaim(ReclaimMode.ENFORCE, idle_pause_s=20.0, idle_release_s=300.0, grace_s=60.0, residency_s=5.0)),)
 
 
-def policy(version: int = 2, **kwargs: object) -> Policy:
+def policy(version: int = 2, **kwargs: Any) -> Policy:
     """Everything at once: groups with quotas, limits for people, reclaim."""
     return Policy(
         version=version,
@@ -33,7 +34,7 @@ def policy(version: int = 2, **kwargs: object) -> Policy:
         reclaim=RULES,
         keep_paused_s=7200.0,
         paused_memory_bytes=PAUSED_BYTES,
-        **kwargs,  # type: ignore[arg-type]
+        **kwargs,
     )
 
 
