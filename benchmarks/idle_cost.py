@@ -130,6 +130,10 @@ def main() -> None:
                 }
             )
     median = {with_it: statistics.median(values) for with_it, values in took.items()}
+    # Pair by pair: what else the machine does changes slowly, and by more than what is measured.
+    later = [a - b for a, b in zip(took[True], took[False], strict=True)]
+    low, middle, high = statistics.quantiles(later, n=4)
+    print(f"start, later than without, of {STARTS} pairs: median {middle:.3f} s, quartiles {low:.3f} to {high:.3f} s\n")
     rows.append({**dict.fromkeys(rows[0], ""), "pair": f"{STARTS} starts"})
     rows[-1] |= {"start with s": median[True], "start without s": median[False]}
     finish(
@@ -138,7 +142,7 @@ def main() -> None:
         [
             Goal("processor time of one core, more than without", statistics.median(cpu), 1.0, "%"),
             Goal("memory, more than without", statistics.median(memory), 25.0, "MB"),
-            Goal("start, later than without", median[True] - median[False], 0.3, "s"),
+            Goal("start, later than without, of a pair", middle, 0.3, "s"),
         ],
     )
 

@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -16,8 +15,8 @@ from typing import Any
 from ..domain.sessions import Carry
 from ..errors import Conflict, NotFound, Unavailable
 from ..ports import KernelInfo, Resumption, Saying, Suspension
-from ..tasks import end
 from . import carried, registry, variables
+from .activity import Activity
 from .bindings import BINDINGS, Adoption, Binding
 from .culling import idle_limit_s
 from .door import ask
@@ -30,11 +29,9 @@ __all__ = ["JupyterKernelHost"]
 
 log = logging.getLogger(__name__)
 
-#: how often the kernels on sessions are asked whether a cell runs
-ACTIVITY_EVERY_S = 1.0
-GATED_EVERY_S = 0.1
-#: how often an agent is asked that replaces its kernel: the process before has to be gone from its device first
-SETTLE_LOOKS = 300
+#: how often, and how many seconds apart, an agent is asked that replaces its kernel: the process before has to be gone
+#: from its device first
+SETTLE_LOOKS, SETTLE_EVERY_S = 300, 0.1
 
 
 class JupyterKernelHost:
@@ -76,11 +73,16 @@ class JupyterKernelHost:
         self.suspender = Suspender()
         #: Jupyter's notebook session of each kernel: id, path, name, type
         self._notebooks: dict[str, dict[str, str]] = {}
-        self._busy: dict[str, bool] = {}
-        self._watching: asyncio.Task[None] | None = None
         self._locks: dict[str, asyncio.Lock] = {}
         self._adopting = asyncio.Lock()
         self._gated = BINDINGS.gated
+        self._activity = Activity(
+            BINDINGS.of_kernel,
+            self._gated,
+            seems_busy=self._seems_busy,
+            ask=self._ask_busy,
+            tell=lambda session_id, busy: self.on_activity(session_id, busy),
+        )
         BINDINGS.gone = self._gone
         BINDINGS.notebook = lambda kernel_id: self._notebooks.get(kernel_id)
 
@@ -96,7 +98,7 @@ class JupyterKernelHost:
             # asked again after a crash, or by a second click: a restart would lose the variables for nothing
             if known != Binding(session_id, dict(env)):
                 await self._restart(kernel_id, Binding(session_id, dict(env)), carry, session_id)
-        self._watch()
+        self._activity.start()
 
     async def detach(self, kernel_id: str, session_id: str, carry: Carry, *, stop_cell: bool = False) -> None:
         async with self._lock(kernel_id):
@@ -112,7 +114,7 @@ class JupyterKernelHost:
         self._kernel(kernel_id)
         await self.suspender.learn()
         BINDINGS.of_kernel[kernel_id] = Binding(session_id, dict(env))
-        self._watch()
+        self._activity.start()
 
     async def unbind(self, kernel_id: str, session_id: str) -> None:
         known = BINDINGS.of_kernel.get(kernel_id)
@@ -158,7 +160,7 @@ class JupyterKernelHost:
             done = await self.suspender.resume(subject, tell)
             self._gated.discard(kernel_id)
             # it is told with the answer: only what changes from here on is news
-            self._busy[kernel_id] = done.busy
+            self._activity.told(kernel_id, done.busy)
             return done
 
     async def adopt(self) -> int:
@@ -197,7 +199,7 @@ class JupyterKernelHost:
         await asyncio.to_thread(self.suspender.tidy, known.union(self._manager.list_kernel_ids()))
         if adopted:
             await self.suspender.learn()
-            self._watch()
+            self._activity.start()
         return adopted
 
     async def _adopt(self, path: Path, record: registry.Record) -> None:
@@ -286,7 +288,7 @@ class JupyterKernelHost:
         }
 
     async def close(self) -> None:
-        await end(self._watching)
+        await self._activity.close()
         await self.suspender.close()
         # Jupyter fails to end its kernels, and then itself, while one of them is being restarted, by whomever.
         kernels = [self._manager.get_kernel(kernel_id) for kernel_id in self._manager.list_kernel_ids()]
@@ -337,46 +339,27 @@ class JupyterKernelHost:
 
     def _gone(self, kernel_id: str) -> None:
         binding = BINDINGS.of_kernel.pop(kernel_id, None)
-        self._busy.pop(kernel_id, None)
+        self._activity.forget(kernel_id)
         self._gated.discard(kernel_id)
         BINDINGS.carried.pop(kernel_id, None)
         if binding is not None:
             self.on_gone(kernel_id, binding.session_id)
 
-    def _watch(self) -> None:
-        if self._watching is None or self._watching.done():
-            self._watching = asyncio.create_task(self._watch_activity())
+    def _seems_busy(self, kernel_id: str) -> bool | None:
+        if kernel_id not in self._manager:
+            return None
+        return bool(getattr(self._manager.get_kernel(kernel_id), "execution_state", "") == "busy")
 
-    async def _watch_activity(self) -> None:
-        """Tell when cells start and end to run, while any kernel is on a session."""
-        asked = 0.0
-        while BINDINGS.of_kernel:
-            # what waits at a gate must not depend on whether one message about it was heard
-            if ask_all := time.monotonic() - asked >= ACTIVITY_EVERY_S:
-                asked = time.monotonic()
-            for kernel_id, binding in list(BINDINGS.of_kernel.items()):
-                if kernel_id not in self._manager:
-                    continue
-                busy = getattr(self._manager.get_kernel(kernel_id), "execution_state", "") == "busy"
-                if kernel_id in self._gated and (ask_all or busy != self._busy.get(kernel_id, False)):
-                    busy = await self._is_busy(kernel_id, busy)
-                if self._busy.get(kernel_id, False) != busy and BINDINGS.of_kernel.get(kernel_id) == binding:
-                    self._busy[kernel_id] = busy
-                    self.on_activity(binding.session_id, busy)
-            # whoever waits at a gate waits for us to see it
-            await asyncio.sleep(GATED_EVERY_S if self._gated else ACTIVITY_EVERY_S)
-
-    async def _is_busy(self, kernel_id: str, seems_busy: bool) -> bool:
+    async def _ask_busy(self, kernel_id: str) -> bool | None:
         """Whether a cell of a gated kernel runs or waits, as its agent knows best."""
-        record = self._record(kernel_id)
+        record = self._record(kernel_id) if kernel_id in self._manager else None
         if record is None:
-            return seems_busy
+            return None
         try:
             state = await asyncio.to_thread(ask, Path(record["socket"]), {"do": "status"})
         except Unavailable:
-            return seems_busy
-        # it may have been opened, and told, while it was asked
-        return bool(state.get("busy")) if kernel_id in self._gated else seems_busy
+            return None
+        return bool(state.get("busy"))
 
 
 async def _settled(socket: Path) -> dict[str, Any]:
@@ -385,7 +368,7 @@ async def _settled(socket: Path) -> dict[str, Any]:
         state = await asyncio.to_thread(ask, socket, {"do": "status"})
         if not state.get("replacing"):
             break
-        await asyncio.sleep(GATED_EVERY_S)
+        await asyncio.sleep(SETTLE_EVERY_S)
     return state
 
 
