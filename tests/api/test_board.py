@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,6 +100,21 @@ def told(found: tuple[int, bytes] | None) -> tuple[str, dict[str, Any]]:
 
 def hear(board: Board, seen: int, **more: Any) -> tuple[int, bytes] | None:
     return board.telemetry(call(), seen, **{"devices": False, "changes": True, **more})
+
+
+def at_leisure(write: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], asyncio.Future[None]]:
+    """A viewer that takes what it gets a moment later at the soonest."""
+    return lambda event: asyncio.ensure_future(write(event))
+
+
+def taken_at_once(into: list[bytes]) -> Callable[[bytes], asyncio.Future[None]]:
+    def write(event: bytes) -> asyncio.Future[None]:
+        into.append(event)
+        taken = asyncio.get_running_loop().create_future()
+        taken.set_result(None)
+        return taken
+
+    return write
 
 
 def test_a_viewer_that_keeps_up_gets_what_changed_and_a_slow_one_the_newest() -> None:
@@ -229,7 +245,7 @@ async def test_a_viewer_that_takes_nothing_has_no_queue() -> None:
             stuck.set()
             await taken.wait()
 
-    stream = Stream(viewer(place), board, ("telemetry",), write, changes=True)
+    stream = Stream(viewer(place), board, ("telemetry",), at_leisure(write), changes=True)
     running = asyncio.create_task(stream.run(None, 3))
     await stuck.wait()
     for percent in range(1, 50):
@@ -257,7 +273,7 @@ async def test_a_notice_that_a_broken_link_swallowed_is_told_and_none_twice(
             written.append(data)
 
         board = board_of(place)
-        stream = Stream(viewer(place), board, ("sessions", "notices"), write)
+        stream = Stream(viewer(place), board, ("sessions", "notices"), at_leisure(write))
         await stream.run(last_id, events)
         return [event.decode().splitlines() for event in written]
 
@@ -301,7 +317,7 @@ async def test_a_viewer_that_takes_nothing_for_long_is_hung_up_on() -> None:
             await ended.wait()
             raise ConnectionError
 
-    stream = Stream(viewer(place), board_of(place), ("telemetry",), write, hang_up=ended.set)
+    stream = Stream(viewer(place), board_of(place), ("telemetry",), at_leisure(write), hang_up=ended.set)
     running = asyncio.create_task(stream.run(None, None))
     await stuck.wait()
     now = place.clock.monotonic()
@@ -311,3 +327,69 @@ async def test_a_viewer_that_takes_nothing_for_long_is_hung_up_on() -> None:
     with pytest.raises(ConnectionError):
         await running
     assert telemetry.listeners == []
+
+
+async def rested(stream: Stream) -> None:
+    while not stream._resting:
+        await asyncio.sleep(0)
+
+
+async def test_viewers_that_rest_are_written_to_by_the_reading_itself_and_a_broken_one_keeps_it_from_nobody() -> None:
+    telemetry = Telemetry()
+    telemetry.read(GPU_0=0.0)
+    place = runtime(telemetry)
+    board = board_of(place)
+    heard: list[bytes] = []
+    gone = asyncio.get_running_loop().create_future()
+    gone.set_exception(ConnectionError())
+    sent: list[bytes] = []
+
+    def fails(event: bytes) -> asyncio.Future[None]:
+        sent.append(event)
+        return gone if len(sent) == 3 else taken_at_once([])(event)
+
+    broken = Stream(viewer(place), board, ("telemetry",), fails, changes=True)
+    whole = Stream(viewer(place), board, ("telemetry",), taken_at_once(heard), changes=True)
+    tasks = [asyncio.create_task(broken.run(None, None)), asyncio.create_task(whole.run(None, 5))]
+    for percent in (1.0, 2.0, 3.0):
+        await rested(whole)
+        telemetry.read(GPU_0=percent)
+        # nothing has been waited for
+        assert told((0, heard[-1]))[1]["changed"]["sessions"]["s1"]["utilization_percent"] == percent
+    with pytest.raises(ConnectionError):
+        await tasks[0]
+    # its last one
+    await tasks[1]
+    assert len(heard) == 5
+    assert telemetry.listeners == []
+
+
+async def test_a_viewer_that_hears_something_else_gets_the_newest_reading_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("swangpu.api.board.sessions_of", lambda call: [])
+    telemetry = Telemetry()
+    telemetry.read(GPU_0=0.0)
+    place = runtime(telemetry)
+    changed: list[Callable[[Any], None]] = []
+
+    def subscribe(listener: Callable[[Any], None]) -> Callable[[], None]:
+        changed.append(listener)
+        return lambda: None
+
+    place.subscribe = subscribe
+    place.notices = lambda user: [StoredNotice("n1", 200.0, Notify("ada", "s1", "ready", "info", "Ready."))]
+    heard: list[bytes] = []
+    stream = Stream(viewer(place), board_of(place), ("telemetry", "notices"), taken_at_once(heard), changes=True)
+    running = asyncio.create_task(stream.run(None, 5))
+    await rested(stream)
+    before = len(heard)
+    changed[-1](SimpleNamespace(sessions=False, pools=False, notices={"ada"}))
+    telemetry.read(GPU_0=7.0)
+    telemetry.read(GPU_0=8.0)
+    assert len(heard) == before
+    place.notices = lambda user: [StoredNotice("n2", 300.0, Notify("ada", "s1", "ready", "info", "Ready."))]
+    await running
+    names = [event.decode().split("\n")[0].removeprefix("event: ") for event in heard]
+    assert names == ["hello", "telemetry", "notices", "notices", "changes"]
+    assert told((0, heard[-1]))[1]["changed"]["sessions"]["s1"]["utilization_percent"] == 8.0

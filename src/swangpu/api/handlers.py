@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hmac
 import io
@@ -180,9 +181,9 @@ class ApiMixin(Base):
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Accel-Buffering", "no")
 
-        async def write(data: bytes) -> None:
+        def write(data: bytes) -> asyncio.Future[None]:
             self.write(data)
-            await self.flush()
+            return self.flush()
 
         board = self.context.boards.get(call.runtime)
         if board is None:

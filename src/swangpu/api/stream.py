@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from .. import wire
 from ..runtime import Change, Runtime, StoredNotice
@@ -40,7 +40,7 @@ class Stream:
     board : Board
     topics : tuple of str
     write : callable
-        Writes and flushes; returns when the viewer has taken it.
+        Writes and flushes; the future is done when the viewer has taken it. What fails is in the future.
     changes : bool
         Whether the viewer takes changes of what it has.
     hang_up : callable
@@ -52,7 +52,7 @@ class Stream:
         call: Call,
         board: Board,
         topics: tuple[str, ...],
-        write: Callable[[bytes], Awaitable[None]],
+        write: Callable[[bytes], asyncio.Future[None]],
         *,
         changes: bool = False,
         hang_up: Callable[[], None] = lambda: None,
@@ -65,6 +65,11 @@ class Stream:
         self._changes = changes
         self._hang_up = hang_up
         self._writing_since: float | None = None
+        #: what the viewer has not taken yet
+        self._taking: asyncio.Future[None] | None = None
+        #: the task waits for something to tell
+        self._resting = False
+        self._left = math.inf
         self._seen: dict[str, int] = {}
         self._due: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -97,25 +102,39 @@ class Stream:
             self._last_notice = runtime.now() - NOTICES_S if heard_at is None else heard_at
             quiet = {"devices"} if telemetry is not None else {"devices", "telemetry"}
             self._due = dict.fromkeys(t for t in self._topics if t not in quiet)
-            await self._write(event_bytes("hello", wire.encode(hello), self._id()))
-            await self._loop(limit)
+            self._left = math.inf if limit is None else limit
+            self._send(event_bytes("hello", wire.encode(hello), self._id()))
+            await self._loop()
 
-    async def _loop(self, limit: int | None) -> None:
-        monotonic = self._runtime.clock.monotonic
-        written = 1
-        self._last_write = monotonic()
-        while limit is None or written < limit:
-            topic = self._next(monotonic())
-            event = await self._event(topic) if topic is not None else self._beat(monotonic())
+    async def _loop(self) -> None:
+        while True:
+            if self._taking is not None:
+                await self._taking
+                self._taken()
+            if self._left <= 0:
+                return
+            topic = self._next(self._now())
+            event = await self._event(topic) if topic is not None else self._beat(self._now())
             if event is not None:
-                self._writing_since = monotonic()
-                await self._write(event)
-                self._writing_since = None
-                written += topic is not None
-                self._last_write = monotonic()
+                self._send(event, counts=topic is not None)
             elif topic is None:
                 self._wake.clear()
+                self._resting = True
                 await self._wake.wait()
+                self._resting = False
+
+    def _now(self) -> float:
+        return self._runtime.clock.monotonic()
+
+    def _send(self, event: bytes, *, counts: bool = True) -> asyncio.Future[None]:
+        self._writing_since = self._now()
+        self._left -= counts
+        self._taking = self._write(event)
+        return self._taking
+
+    def _taken(self) -> None:
+        self._taking = self._writing_since = None
+        self._last_write = self._now()
 
     def tick(self, now: float) -> None:
         """What waits for time to pass: totals that were held back, and a word when there is nothing to say."""
@@ -141,19 +160,41 @@ class Stream:
         return None
 
     def _read(self, snapshot: object) -> None:
+        """A viewer with nothing else to hear is written to from here: to wake its task would cost as much again.
+
+        With many viewers this is most of what the server does. Nothing may come out of it: others are told next.
+        """
+        if self._resting and self._taking is None and not self._due:
+            with contextlib.suppress(Exception):
+                event = self._telemetry()
+                if event is None:
+                    return
+                taking = self._send(event)
+                if taking.done() and taking.exception() is None and self._left > 0:
+                    self._taken()
+                else:
+                    self._wake.set()
+                return
+        # what went wrong its own task will find
         self._mark("telemetry")
+
+    def _telemetry(self) -> bytes | None:
+        devices = "devices" in self._topics
+        seen = self._seen.get("telemetry", -1)
+        return self._news("telemetry", self._board.telemetry(self._call, seen, devices=devices, changes=self._changes))
 
     async def _event(self, topic: str) -> bytes | None:
         board, seen = self._board, self._seen.get(topic, -1)
         if topic == "notices":
             return self._notices()
+        if topic == "telemetry":
+            return self._telemetry()
         if topic == "pools":
             await self._runtime.refresh(max_age_s=10.0)
-            news = board.pools(seen, changes=self._changes)
-        elif topic == "sessions":
-            news = board.sessions(self._call, seen, changes=self._changes)
-        else:
-            news = board.telemetry(self._call, seen, devices="devices" in self._topics, changes=self._changes)
+            return self._news(topic, board.pools(seen, changes=self._changes))
+        return self._news(topic, board.sessions(self._call, seen, changes=self._changes))
+
+    def _news(self, topic: str, news: tuple[int, bytes] | None) -> bytes | None:
         if news is None:
             return None
         self._seen[topic], event = news

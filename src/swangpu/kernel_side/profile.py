@@ -28,6 +28,8 @@ Json = dict[str, Any]
 SOON_S = 0.3
 #: the server looks for so long, and is asked again well before that is over, in seconds
 LOOK_S, LOOK_AGAIN_S = 30.0, 8.0
+#: the figures are asked for so long after the cell's end: what says that it has ended goes out first, in seconds
+ASIDE_S = 0.05
 #: cells whose figures are waited for at a time
 MOST = 16
 
@@ -204,6 +206,7 @@ class Profiler:
                 with contextlib.suppress(ApiError):
                     self._ask(f"{path}/look", {"for_s": LOOK_S})
                 soon = cell.ended.wait(LOOK_AGAIN_S)
+            time.sleep(ASIDE_S)
             try:
                 cell.profile = self._ask(f"{path}/profiles", cell.body)
             except ApiError as error:
