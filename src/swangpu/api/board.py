@@ -142,9 +142,11 @@ class Board:
     # -- inside -----------------------------------------------------------------------------------
 
     def _state(self, scope: Scope) -> _State:
-        state = self._states.pop(scope, None) or _State()
+        state = self._states.pop(scope, None)
+        if state is None:
+            state = _State()
+            _bound(self._states, MAX_SCOPES - 1)
         self._states[scope] = state
-        _bound(self._states)
         return state
 
     def _put(
@@ -235,6 +237,6 @@ def _diff(before: Tree, now: Tree, path: list[str], gone: list[list[str]]) -> Tr
     return out
 
 
-def _bound(kept: dict[Scope, Any]) -> None:
-    while len(kept) > MAX_SCOPES:
+def _bound(kept: dict[Scope, Any], most: int) -> None:
+    while len(kept) > most:
         del kept[next(iter(kept))]

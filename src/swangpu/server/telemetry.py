@@ -80,6 +80,7 @@ class SiteTelemetry:
         self._subscribers: list[Callable[[TelemetrySnapshot], None]] = []
         self._session_watch: Watch | None = None
         self._session_pace: Pace | None = None
+        self._made: tuple[Snapshot, TelemetrySnapshot] | None = None
         self._loop = asyncio.get_running_loop()
         self._stop = sampler.subscribe(self._hop)
 
@@ -193,10 +194,15 @@ class SiteTelemetry:
             self._remote.save()
 
     def _translate(self, read: Snapshot) -> TelemetrySnapshot:
+        """Made once for all who look at the same reading."""
         remote = self._remote.snapshot(read.devices) if self._remote is not None else None
-        return TelemetrySnapshot(
-            read.as_of, read.status, read.devices, read.samples, read.silent_since, read.number, remote
-        )
+        made = self._made
+        if made is None or made[0] is not read or made[1].remote is not remote:
+            seen = TelemetrySnapshot(
+                read.as_of, read.status, read.devices, read.samples, read.silent_since, read.number, remote
+            )
+            made = self._made = (read, seen)
+        return made[1]
 
 
 def history_fields(series: Series) -> dict[str, Any]:
