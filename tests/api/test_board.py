@@ -18,6 +18,7 @@ from swangpu.broker.commands import Notify
 from swangpu.domain.sessions import Request, Session, SessionKind, SessionState
 from swangpu.domain.telemetry import Sample
 from swangpu.runtime import StoredNotice, SystemClock
+from swangpu.tasks import within
 
 
 class Telemetry:
@@ -330,11 +331,17 @@ async def test_a_viewer_that_takes_nothing_for_long_is_hung_up_on() -> None:
 
 
 async def rested(stream: Stream) -> None:
-    while not stream._resting:
-        await asyncio.sleep(0)
+    async def until() -> None:
+        while not stream._resting:
+            await asyncio.sleep(0)
+
+    await within(until(), 10.0)
 
 
-async def test_viewers_that_rest_are_written_to_by_the_reading_itself_and_a_broken_one_keeps_it_from_nobody() -> None:
+@pytest.mark.parametrize("raises", [False, True])
+async def test_viewers_that_rest_are_written_to_by_the_reading_itself_and_a_broken_one_keeps_it_from_nobody(
+    raises: bool,
+) -> None:
     telemetry = Telemetry()
     telemetry.read(GPU_0=0.0)
     place = runtime(telemetry)
@@ -342,11 +349,13 @@ async def test_viewers_that_rest_are_written_to_by_the_reading_itself_and_a_brok
     heard: list[bytes] = []
     gone = asyncio.get_running_loop().create_future()
     gone.set_exception(ConnectionError())
-    sent: list[bytes] = []
+    heard_by_broken: list[bytes] = []
 
     def fails(event: bytes) -> asyncio.Future[None]:
-        sent.append(event)
-        return gone if len(sent) == 3 else taken_at_once([])(event)
+        heard_by_broken.append(event)
+        if raises and len(heard_by_broken) == 3:
+            raise ConnectionError
+        return gone if len(heard_by_broken) == 3 else taken_at_once([])(event)
 
     broken = Stream(viewer(place), board, ("telemetry",), fails, changes=True)
     whole = Stream(viewer(place), board, ("telemetry",), taken_at_once(heard), changes=True)
@@ -362,6 +371,19 @@ async def test_viewers_that_rest_are_written_to_by_the_reading_itself_and_a_brok
     await tasks[1]
     assert len(heard) == 5
     assert telemetry.listeners == []
+
+
+async def test_what_is_wrong_with_a_reading_ends_the_streams_and_not_the_reading() -> None:
+    telemetry = Telemetry()
+    telemetry.read(GPU_0=0.0)
+    place = runtime(telemetry)
+    stream = Stream(viewer(place), board_of(place), ("telemetry",), taken_at_once([]))
+    running = asyncio.create_task(stream.run(None, None))
+    await rested(stream)
+    telemetry.latest = lambda: 1 / 0  # type: ignore[method-assign]
+    telemetry.read(GPU_0=1.0)
+    with pytest.raises(ZeroDivisionError):
+        await within(running, 10.0)
 
 
 async def test_a_viewer_that_hears_something_else_gets_the_newest_reading_after_it(

@@ -58,6 +58,11 @@ async def test_an_agent_that_does_not_answer_keeps_no_other_kernel_waiting() -> 
         site.seems["runs"] = False
         assert await site.next() == ("session of runs", False)
         assert site.asked.count("silent") == 1
+        # it has not answered, and is let alone; what the server takes it for is what it is meanwhile
+        site.agents["silent"].set_result(None)
+        site.seems["silent"] = True
+        assert await site.next() == ("session of silent", True)
+        assert site.asked.count("silent") == 1
 
 
 async def test_who_was_opened_while_its_agent_was_asked_is_not_told_by_its_answer() -> None:
@@ -68,7 +73,7 @@ async def test_who_was_opened_while_its_agent_was_asked_is_not_told_by_its_answe
         while not site.asked:
             await asyncio.sleep(0)
         site.gated.discard("opened")
-        activity.told("opened", True)
+        activity.told("opened", "session of opened", True)
         site.seems["opened"] = True
         site.agents["opened"].set_result(False)
         site.seems["other"] = True
@@ -93,6 +98,16 @@ async def test_one_that_has_gone_to_another_session_meanwhile_is_not_told_for_th
             await asyncio.sleep(0)
         site.bindings["moved"] = Binding("its next session", {})
         site.agents["moved"].set_result(True)
+        assert await site.next() == ("its next session", True)
+
+
+async def test_the_next_session_of_a_busy_kernel_is_told_too() -> None:
+    async with watched() as (site, activity):
+        site.add("moved")
+        site.seems["moved"] = True
+        activity.start()
+        assert await site.next() == ("session of moved", True)
+        site.bindings["moved"] = Binding("its next session", {})
         assert await site.next() == ("its next session", True)
 
 

@@ -40,7 +40,7 @@ class Stream:
     board : Board
     topics : tuple of str
     write : callable
-        Writes and flushes; the future is done when the viewer has taken it. What fails is in the future.
+        Writes and flushes; the future is done when the viewer has taken it.
     changes : bool
         Whether the viewer takes changes of what it has.
     hang_up : callable
@@ -129,7 +129,11 @@ class Stream:
     def _send(self, event: bytes, *, counts: bool = True) -> asyncio.Future[None]:
         self._writing_since = self._now()
         self._left -= counts
-        self._taking = self._write(event)
+        try:
+            self._taking = self._write(event)
+        except Exception as error:
+            self._taking = asyncio.get_running_loop().create_future()
+            self._taking.set_exception(error)
         return self._taking
 
     def _taken(self) -> None:
@@ -164,19 +168,22 @@ class Stream:
 
         With many viewers this is most of what the server does. Nothing may come out of it: others are told next.
         """
-        if self._resting and self._taking is None and not self._due:
-            with contextlib.suppress(Exception):
-                event = self._telemetry()
-                if event is None:
-                    return
-                taking = self._send(event)
-                if taking.done() and taking.exception() is None and self._left > 0:
-                    self._taken()
-                else:
-                    self._wake.set()
-                return
-        # what went wrong its own task will find
-        self._mark("telemetry")
+        if not self._resting or self._taking is not None or self._due:
+            self._mark("telemetry")
+            return
+        try:
+            event = self._telemetry()
+        except Exception:
+            # its own task meets it again, and says so
+            self._mark("telemetry")
+            return
+        if event is None:
+            return
+        taking = self._send(event)
+        if taking.done() and taking.exception() is None and self._left > 0:
+            self._taken()
+        else:
+            self._wake.set()
 
     def _telemetry(self) -> bytes | None:
         devices = "devices" in self._topics

@@ -29,7 +29,7 @@ SOON_S = 0.3
 #: the server looks for so long, and is asked again well before that is over, in seconds
 LOOK_S, LOOK_AGAIN_S = 30.0, 8.0
 #: the figures are asked for so long after the cell's end: what says that it has ended goes out first, in seconds
-ASIDE_S = 0.05
+ASIDE_S = 0.02
 #: cells whose figures are waited for at a time
 MOST = 16
 

@@ -160,7 +160,7 @@ class JupyterKernelHost:
             done = await self.suspender.resume(subject, tell)
             self._gated.discard(kernel_id)
             # it is told with the answer: only what changes from here on is news
-            self._activity.told(kernel_id, done.busy)
+            self._activity.told(kernel_id, session_id, done.busy)
             return done
 
     async def adopt(self) -> int:

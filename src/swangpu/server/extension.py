@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import importlib
 import logging
 import math
 import os
@@ -246,8 +245,6 @@ class SwanGpu(ExtensionApp):
         notice_events.register(serverapp.event_logger)
         self._file = RuntimeFile(serverapp, self._token)
         self._file.write()
-        # The server answers meanwhile.
-        await asyncio.to_thread(_load)
         service = await self._made()
         service.publish()
         await service.adopt_kernels()
@@ -361,12 +358,6 @@ class SwanGpu(ExtensionApp):
         """The idle limits of this server and of its kernels, where they are set and would come."""
         kernels = self._service.kernels.kernels() if self._service is not None else ()
         return other_ends(session, kernels, getattr(self.serverapp, "shutdown_no_activity_timeout", 0) or 0)
-
-
-def _load() -> None:
-    """What no handler needs, and a service does; to make its classes takes longer than all that is done with them."""
-    for name in ("backends.local", "server.kernels", "server.suspending", "telemetry.sampler"):
-        importlib.import_module(f"swangpu.{name}")
 
 
 def owner_name() -> str:
