@@ -95,6 +95,11 @@ export function reasonTable(trans: TranslationBundle, format: Format): Record<st
         ? trans.__('It was not started in time and went to the next in the queue.')
         : trans.__('It was not started in time and went back.'),
     device_away: () => trans.__('Its GPU does not answer. If it does not come back soon, the session ends.'),
+    device_silent: p =>
+      trans.__(
+        'It has not answered since %1: the driver takes too long.',
+        format.clock(Number(p.since), Date.now() / 1000)
+      ),
     device_lost: () => trans.__('Its GPU stopped answering and did not come back.'),
     device_back: p => trans.__('%1 answers again.', title(p)),
     over_share: p =>

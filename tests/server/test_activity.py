@@ -111,3 +111,14 @@ def test_what_came_back_with_a_cell_is_believed_to_run_until_the_kernel_says_oth
     assert heard.said == [("s1", False), ("s1", True)]
     heard.activity.cell("s1", False)
     assert heard.said[-1] == ("s1", False)
+
+
+def test_a_broker_that_believes_otherwise_is_told_again() -> None:
+    heard = Heard()
+    heard.read(utilization_percent=0.0)
+    assert heard.said == [("s1", False)]
+    # by somebody who looked for himself: the cell was over before it was heard of
+    heard.read(replace(HELD, busy=True), utilization_percent=0.0)
+    assert heard.said == [("s1", False), ("s1", False)]
+    heard.read(utilization_percent=0.0)
+    assert heard.said == [("s1", False), ("s1", False)]

@@ -247,7 +247,7 @@ def test_a_call_that_hangs_holds_up_nobody(start: Start, nvml: NvmlSim) -> None:
     server = start()
     assert flavors(server)[WHOLE]["free"] == 6
     nvml.state(TWO_CUT + "gpu.3.hang nvmlDeviceGetMemoryInfo_v2 10\ngpu.4.util 44\n")
-    began = time.monotonic()
+    began, began_at = time.monotonic(), time.time()
     slowest = 0.0
     with server.client() as client, server.client() as other:
         while time.monotonic() - began < 6:
@@ -258,12 +258,11 @@ def test_a_call_that_hangs_holds_up_nobody(start: Start, nvml: NvmlSim) -> None:
                 # Starts a reading of the driver, and does not wait for it.
                 other.get(f"{API}/devices", timeout=0.05)
     assert slowest < 1.0
-    seen = device(server, 3)
-    assert seen["lost"] == {
-        "code": "not_answering",
-        "params": {},
-        "text": "The driver takes too long to answer for this device.",
-    }
+    lost = device(server, 3)["lost"]
+    assert lost["code"] == "device_silent"
+    assert began_at <= lost["params"]["since"] <= time.time()
+    since = time.strftime("%H:%M UTC", time.gmtime(lost["params"]["since"]))
+    assert lost["text"] == f"It has not answered since {since}: the driver takes too long."
     assert device(server, 4)["sample"]["utilization_percent"] == 44.0
     pool = eventually(lambda: pool if (pool := pool_of(server))["reason"] else None)
     assert pool["available"]

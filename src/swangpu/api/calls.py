@@ -131,7 +131,15 @@ async def get_devices(call: Call) -> wire.Devices:
     items = []
     for info in sorted(latest.devices.values(), key=lambda d: d.index):
         pool = pools.get(info.uuid)
-        items.append(device_view(info, latest.samples, pool.pool if pool else "", simulated=runtime.simulated))
+        items.append(
+            device_view(
+                info,
+                latest.samples,
+                pool.pool if pool else "",
+                simulated=runtime.simulated,
+                silent_since=latest.silent_since.get(info.uuid),
+            )
+        )
     away = None
     if latest.remote is not None:
         items += remote_devices(latest.remote, runtime.now(), operator=call.operator)

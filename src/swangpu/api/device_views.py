@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from .. import wire
@@ -39,11 +40,23 @@ def _tenth(percent: float | None) -> float | None:
     return None if percent is None else round(percent, 1)
 
 
-def device_view(info: DeviceInfo, samples: Mapping[str, Sample], pool: str, *, simulated: bool) -> wire.Device:
-    """A device and its MIG devices with the latest readings."""
+def device_view(
+    info: DeviceInfo, samples: Mapping[str, Sample], pool: str, *, simulated: bool, silent_since: float | None = None
+) -> wire.Device:
+    """A device and its MIG devices with the latest readings.
+
+    Parameters
+    ----------
+    silent_since : float, optional
+        Since when a call about it has not come back (Unix seconds).
+    """
     sample = samples.get(info.uuid)
     lost = None
-    if info.lost_reason:
+    if info.lost_reason == "not_answering" and silent_since is not None:
+        at = time.strftime("%H:%M UTC", time.gmtime(silent_since))
+        text = f"It has not answered since {at}: the driver takes too long."
+        lost = wire.ReasonView(code="device_silent", params={"since": round(silent_since, 3)}, text=text)
+    elif info.lost_reason:
         text = _LOST_WORDS.get(info.lost_reason, f"It does not answer: {info.lost_reason}.")
         lost = wire.ReasonView(code=info.lost_reason, params={}, text=text)
     return wire.Device(

@@ -71,7 +71,8 @@ class Activity:
         for session_id, session in works.items():
             known, sample = self._known.setdefault(session_id, _Known(session.busy)), sample_of(session)
             known.gpu = sample is not None and self._works(known, sample)
-            self._say(session_id, known)
+            # Its broker has looked for itself, perhaps, and the cell was over before it was heard of here.
+            self._say(session_id, known, again=known.told is False and session.busy)
 
     def _runs(self, session_id: str) -> bool:
         return any(k.session_id == session_id and k.execution_state == "busy" for k in self._kernels())

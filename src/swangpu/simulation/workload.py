@@ -133,7 +133,10 @@ class Workload:
         """The same with one parameter, or one pair of quartiles, multiplied; parts stay below 1."""
         names = [n for n in (name, f"{name}_p50_s", f"{name}_p75_s") if hasattr(self, n)]
         values = {n: getattr(self, n) * factor for n in names}
-        return replace(self, **{n: min(v, 0.98) if n.endswith("_part") else v for n, v in values.items()})
+        values |= {n: min(v, 0.98) for n, v in values.items() if n.endswith("_part")}
+        # as many people are a whole number of them
+        values |= {n: round(v) for n, v in values.items() if isinstance(getattr(self, n), int)}
+        return replace(self, **values)
 
 
 def generate(workload: Workload, days: float, seed: int) -> tuple[Visit, ...]:
