@@ -158,6 +158,13 @@ describe('reasons', () => {
     expect(words.reason(next)).toBe('All of T4 are in use or set aside for GPU school; you are next.');
   });
 
+  it('say since when a GPU is silent', () => {
+    const since = new Date();
+    since.setHours(0, 2, 0, 0);
+    const said = { code: 'device_silent', params: { since: since.getTime() / 1000 }, text: 'x' };
+    expect(words.reason(said)).toBe('It has not answered since 00:02: the driver takes too long.');
+  });
+
   it('names the session in a notification, which stands alone, and not on its card', () => {
     const params = { title: 'T4 quarter', used_bytes: 9e9, limit_bytes: 4e9 };
     const said = { code: 'over_share', params, text: 'x' };

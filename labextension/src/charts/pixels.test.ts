@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { bridged, firstFrom, summary, toPixels } from './pixels';
+import { bridged, firstFrom, summary, toPixels, withPeak } from './pixels';
 
 const range = { from: 1000, to: 1100 };
 
@@ -84,5 +84,12 @@ describe('a strip in words', () => {
 
   it('says nothing where nothing is known', () => {
     expect(summary(Float32Array.from([NaN, NaN]), range, 2000)).toBeNull();
+  });
+
+  it('says the highest reading, which a mean of minutes hides, and none from beside the range', () => {
+    const means = summary(Float32Array.from([1, 2]), { from: 0, to: 40 }, 40);
+    expect(withPeak(means, [-20, 0, 20, 40], [99, 3, 100, 98], { from: 0, to: 40 })).toEqual({ ...means, high: 100 });
+    expect(withPeak(means, [0, 20], [null, null], { from: 0, to: 40 })).toEqual(means);
+    expect(withPeak(null, [0], [5], range)).toBeNull();
   });
 });

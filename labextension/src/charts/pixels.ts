@@ -124,3 +124,15 @@ export function summary(pixels: Float32Array, range: Range, now: number): Summar
   });
   return count ? { low, high, mean: sum / count, unknown_s: unknown * perPixel } : null;
 }
+
+/** The same with the highest reading of the range: one that is over in a second does not show in a mean of minutes. */
+export function withPeak(said: Summary | null, times: readonly number[], highs: Numbers, range: Range): Summary | null {
+  if (!said) {
+    return null;
+  }
+  let { high } = said;
+  for (let i = firstFrom(times, range.from); i < times.length && (times[i] ?? Infinity) < range.to; i++) {
+    high = Math.max(high, highs[i] ?? -Infinity);
+  }
+  return { ...said, high };
+}

@@ -1,7 +1,7 @@
 import type { SampleView } from '../_wire';
 import { add, setAttribute, setText } from './dom';
 import { LineChart } from './line';
-import { bridged, firstFrom, type Summary, summary, toPixels } from './pixels';
+import { bridged, firstFrom, type Summary, summary, toPixels, withPeak } from './pixels';
 import type { Says } from './says';
 import { painted } from './scale';
 import type { Subject } from './subject';
@@ -124,11 +124,13 @@ export class Row {
         : new Float32Array(width).fill(NaN);
     let field: Field = 'busy';
     let shown = pixels(field);
-    let said = summary(shown, range, now);
+    const inWords = (of: Field, strip: Float32Array): Summary | null =>
+      track ? withPeak(summary(strip, range, now), track.times, track.high(of), range) : null;
+    let said = inWords(field, shown);
     if (!said && track) {
       // A slice has no utilization, but newer ones have this.
       const other = pixels('activity');
-      const saidOther = summary(other, range, now);
+      const saidOther = inWords('activity', other);
       [field, shown, said] = saidOther ? ['activity', other, saidOther] : [field, shown, said];
     }
     if (this.canvas.width !== width) {
@@ -230,11 +232,16 @@ export class Row {
     if (time === undefined) {
       return null;
     }
-    return `${this.says.exact(time)}: ${value == null ? this.says.missing(track.why(field, time) ?? 'not_measured', scene.subject) : this.says.value(field, value)}`;
+    return `${this.says.exact(time)}: ${
+      value == null
+        ? this.says.missing(track.why(field, time) ?? 'not_measured', scene.subject)
+        : this.says.atMost(field, value, track.high(field)[first + pointer])
+    }`;
   }
 
   private summaryOf(field: Field, track: Track, range: Range, now: number): Summary | null {
-    return summary(toPixels(track.times, track.mean(field), track.interval, range, 200, track.gap), range, now);
+    const means = toPixels(track.times, track.mean(field), track.interval, range, 200, track.gap);
+    return withPeak(summary(means, range, now), track.times, track.high(field), range);
   }
 
   /** The upper end of a chart: all there is where that is known, else a round number above the highest. */

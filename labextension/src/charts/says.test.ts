@@ -51,6 +51,12 @@ describe('what is said of a subject', () => {
     expect(says.age(device, sample(), 1012)).toBeNull();
   });
 
+  it('says the highest beside a mean that hides it', () => {
+    expect(says.atMost('busy', 3.2, 100)).toBe(`${says.value('busy', 3)}, at most ${says.value('busy', 100)}`);
+    expect(says.atMost('busy', 3.2, 3.4)).toBe(says.value('busy', 3.2));
+    expect(says.atMost('busy', 3.2, null)).toBe(says.value('busy', 3.2));
+  });
+
   it('does not say that a GPU lacks what its exporter leaves out', () => {
     const reading = sample({ power_mw: null, missing: { power_mw: 'not_supported' } });
     expect(says.unknown(reading, { ...device, remote: true })).toContain('power: not in the metrics of its exporter');

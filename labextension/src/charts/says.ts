@@ -124,6 +124,12 @@ export class Says {
     return unknown > 1 ? `${text} ${trans.__('Not known for %1.', format.duration(unknown))}` : text;
   }
 
+  /** A mean, and the highest reading that it hides, where that is another one. */
+  atMost(field: Field, mean: number, high: number | null | undefined): string {
+    const [said, highest] = [mean, Math.max(mean, high ?? mean)].map(value => this.value(field, value));
+    return said === highest ? (said ?? '') : this.words.trans.__('%1, at most %2', said, highest);
+  }
+
   /** The text twin of a line chart. */
   line(field: Field, said: Summary | null, known: Known): string {
     const { trans } = this.words;
