@@ -18,7 +18,6 @@ from swangpu.broker.commands import Notify
 from swangpu.domain.sessions import Request, Session, SessionKind, SessionState
 from swangpu.domain.telemetry import Sample
 from swangpu.runtime import StoredNotice, SystemClock
-from swangpu.tasks import within
 
 
 class Telemetry:
@@ -106,16 +105,6 @@ def hear(board: Board, seen: int, **more: Any) -> tuple[int, bytes] | None:
 def at_leisure(write: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], asyncio.Future[None]]:
     """A viewer that takes what it gets a moment later at the soonest."""
     return lambda event: asyncio.ensure_future(write(event))
-
-
-def taken_at_once(into: list[bytes]) -> Callable[[bytes], asyncio.Future[None]]:
-    def write(event: bytes) -> asyncio.Future[None]:
-        into.append(event)
-        taken = asyncio.get_running_loop().create_future()
-        taken.set_result(None)
-        return taken
-
-    return write
 
 
 def test_a_viewer_that_keeps_up_gets_what_changed_and_a_slow_one_the_newest() -> None:
@@ -328,90 +317,3 @@ async def test_a_viewer_that_takes_nothing_for_long_is_hung_up_on() -> None:
     with pytest.raises(ConnectionError):
         await running
     assert telemetry.listeners == []
-
-
-async def rested(stream: Stream) -> None:
-    async def until() -> None:
-        while not stream._resting:
-            await asyncio.sleep(0)
-
-    await within(until(), 10.0)
-
-
-@pytest.mark.parametrize("raises", [False, True])
-async def test_viewers_that_rest_are_written_to_by_the_reading_itself_and_a_broken_one_keeps_it_from_nobody(
-    raises: bool,
-) -> None:
-    telemetry = Telemetry()
-    telemetry.read(GPU_0=0.0)
-    place = runtime(telemetry)
-    board = board_of(place)
-    heard: list[bytes] = []
-    gone = asyncio.get_running_loop().create_future()
-    gone.set_exception(ConnectionError())
-    heard_by_broken: list[bytes] = []
-
-    def fails(event: bytes) -> asyncio.Future[None]:
-        heard_by_broken.append(event)
-        if raises and len(heard_by_broken) == 3:
-            raise ConnectionError
-        return gone if len(heard_by_broken) == 3 else taken_at_once([])(event)
-
-    broken = Stream(viewer(place), board, ("telemetry",), fails, changes=True)
-    whole = Stream(viewer(place), board, ("telemetry",), taken_at_once(heard), changes=True)
-    tasks = [asyncio.create_task(broken.run(None, None)), asyncio.create_task(whole.run(None, 5))]
-    for percent in (1.0, 2.0, 3.0):
-        await rested(whole)
-        telemetry.read(GPU_0=percent)
-        # nothing has been waited for
-        assert told((0, heard[-1]))[1]["changed"]["sessions"]["s1"]["utilization_percent"] == percent
-    with pytest.raises(ConnectionError):
-        await tasks[0]
-    # its last one
-    await tasks[1]
-    assert len(heard) == 5
-    assert telemetry.listeners == []
-
-
-async def test_what_is_wrong_with_a_reading_ends_the_streams_and_not_the_reading() -> None:
-    telemetry = Telemetry()
-    telemetry.read(GPU_0=0.0)
-    place = runtime(telemetry)
-    stream = Stream(viewer(place), board_of(place), ("telemetry",), taken_at_once([]))
-    running = asyncio.create_task(stream.run(None, None))
-    await rested(stream)
-    telemetry.latest = lambda: 1 / 0  # type: ignore[method-assign]
-    telemetry.read(GPU_0=1.0)
-    with pytest.raises(ZeroDivisionError):
-        await within(running, 10.0)
-
-
-async def test_a_viewer_that_hears_something_else_gets_the_newest_reading_after_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("swangpu.api.board.sessions_of", lambda call: [])
-    telemetry = Telemetry()
-    telemetry.read(GPU_0=0.0)
-    place = runtime(telemetry)
-    changed: list[Callable[[Any], None]] = []
-
-    def subscribe(listener: Callable[[Any], None]) -> Callable[[], None]:
-        changed.append(listener)
-        return lambda: None
-
-    place.subscribe = subscribe
-    place.notices = lambda user: [StoredNotice("n1", 200.0, Notify("ada", "s1", "ready", "info", "Ready."))]
-    heard: list[bytes] = []
-    stream = Stream(viewer(place), board_of(place), ("telemetry", "notices"), taken_at_once(heard), changes=True)
-    running = asyncio.create_task(stream.run(None, 5))
-    await rested(stream)
-    before = len(heard)
-    changed[-1](SimpleNamespace(sessions=False, pools=False, notices={"ada"}))
-    telemetry.read(GPU_0=7.0)
-    telemetry.read(GPU_0=8.0)
-    assert len(heard) == before
-    place.notices = lambda user: [StoredNotice("n2", 300.0, Notify("ada", "s1", "ready", "info", "Ready."))]
-    await running
-    names = [event.decode().split("\n")[0].removeprefix("event: ") for event in heard]
-    assert names == ["hello", "telemetry", "notices", "notices", "changes"]
-    assert told((0, heard[-1]))[1]["changed"]["sessions"]["s1"]["utilization_percent"] == 8.0
