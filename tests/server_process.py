@@ -65,6 +65,7 @@ class ServerProcess:
         self.launcher = launcher
         self.arguments = arguments
         self.port = free_port()
+        self.status_path = "/api/status"
         self.process: subprocess.Popen[bytes] | None = None
         (home / "work").mkdir(parents=True, exist_ok=True)
         (home / "run").mkdir(mode=0o700, exist_ok=True)
@@ -108,7 +109,7 @@ class ServerProcess:
         deadline = time.monotonic() + START_S
         while True:
             with contextlib.suppress(httpx.HTTPError), self.client() as client:
-                if client.get("/api/status").status_code == 200:
+                if client.get(self.status_path).status_code == 200:
                     return self
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the server did not start:\n{self.log()[-3000:]}")

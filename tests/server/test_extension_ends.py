@@ -28,7 +28,7 @@ def test_what_does_not_end_is_logged_and_left(
 ) -> None:
     monkeypatch.setattr("swangpu.server.extension.END_S", 0.01)
     extension = SwanGpu()
-    extension._file = extension._notice_hook = None
-    extension._service = service
+    extension._files, extension.hook = [], None
+    extension.service = service
     asyncio.run(extension.stop_extension())
     assert said in caplog.text

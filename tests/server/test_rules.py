@@ -11,6 +11,7 @@ from traitlets import TraitError
 from swangpu.broker.policy import Quota
 from swangpu.errors import Misconfigured
 from swangpu.server.extension import SwanGpu
+from swangpu.server.making import reclaim_of
 from swangpu.server.rules import groups_of, quotas_of, reservations_of
 
 
@@ -94,7 +95,7 @@ def test_an_error_of_the_rules_is_of_our_tree() -> None:
 
 def test_only_ways_of_pausing_that_there_are_in_the_order_that_is_given() -> None:
     assert SwanGpu().pause_methods == ["offload", "checkpoint"]
-    assert SwanGpu(pause_methods=["carry"])._reclaim().methods == ("carry",)
-    assert SwanGpu(pause_methods=["checkpoint", "offload"])._reclaim().methods == ("checkpoint", "offload")
+    assert reclaim_of(SwanGpu(pause_methods=["carry"])).methods == ("carry",)
+    assert reclaim_of(SwanGpu(pause_methods=["checkpoint", "offload"])).methods == ("checkpoint", "offload")
     with pytest.raises(TraitError, match="'magic' is none of offload, carry, checkpoint"):
         SwanGpu(pause_methods=["magic"])

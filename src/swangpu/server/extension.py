@@ -7,30 +7,26 @@ import getpass
 import logging
 import math
 import os
+import re
 import secrets
-import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Callable, CFloat, Dict, Enum, Float, Int, List, TraitError, Unicode, Union, validate
 
-from .._version import __version__
-from ..api.context import ApiContext
-from ..api.handlers import handlers_for
-from ..broker.policy import Policy, Reclaim, ReclaimMode
-from ..domain.sessions import EndCause, Session
 from ..errors import Misconfigured, SwanGpuError
+from ..kernels import registry
 from ..kernels.provisioner import make_default
-from ..runtime import StoredNotice
 from ..tasks import within
-from . import internal, notice_events, notice_hook, prometheus, rules
-from .files import RuntimeFile
-from .limits import other_ends
-from .paths import carried_path, local_runtime_dir
-from .service import Service, Settings
+from . import notice_events, notice_hook
+from .files import RuntimeFile, neighbours_dir
+from .kernels import tell_kernels
+from .late import LateHandlers
+from .paths import local_runtime_dir
+
+if TYPE_CHECKING:
+    from .service import Service
 
 __all__ = ["SwanGpu"]
 
@@ -76,7 +72,7 @@ class SwanGpu(ExtensionApp):
         help="What happens to a session on whose GPU nobody computes while somebody waits for it: only counted, told "
         "to its owner, or paused (where its variables can be kept) and else, after a warning, released.",
     ).tag(config=True)
-    idle_pause_s = Float(Reclaim.idle_pause_s, help="Idle for so long it may be paused, in seconds.").tag(config=True)
+    idle_pause_s = Float(3.0, help="Idle for so long it may be paused, in seconds.").tag(config=True)
     idle_release_s = Float(
         1800.0, help="Idle for so long its owner is warned, where it can't be paused, in seconds."
     ).tag(config=True)
@@ -143,6 +139,8 @@ class SwanGpu(ExtensionApp):
     def _of_prometheus(self, proposal: Any) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
         if value:
+            from . import prometheus
+
             try:
                 prometheus.check(**{name.removeprefix("prometheus_"): value})
             except SwanGpuError as error:
@@ -208,6 +206,8 @@ class SwanGpu(ExtensionApp):
 
     @validate("groups", "user_quotas", "reservations")
     def _rules(self, proposal: Any) -> Any:
+        from . import rules
+
         name, value = proposal["trait"].name, proposal["value"]
         try:
             rules.READ[name](name, value)
@@ -216,47 +216,51 @@ class SwanGpu(ExtensionApp):
         return value
 
     def initialize_handlers(self) -> None:
-        """Mount the route table; nothing else is loaded or read before somebody asks."""
-        self._token = secrets.token_hex(24)
-        self._service: Service | None = None
-        self._file: RuntimeFile | None = None
-        self._notice_hook = notice_hook.NoticeHook(self.notice_hook) if self.notice_hook else None
+        """Say where our address is; what answers there is loaded when somebody asks."""
+        self.token = secrets.token_hex(24)
+        self.owner = owner_name()
+        self.service: Service | None = None
+        self.hook = notice_hook.NoticeHook(self.notice_hook) if self.notice_hook else None
+        self._files: list[RuntimeFile] = []
         self._making = asyncio.Lock()
         for name in ("prometheus_token_file", "prometheus_match"):
             if getattr(self, name) and not self.prometheus_url:
                 raise TraitError(f"SwanGpu.{name} is set, and SwanGpu.prometheus_url is not.")
-        owner = owner_name()
-        context = ApiContext(
-            place=self._place,
-            owner=lambda handler: owner,
-            token=self._token,
-            token_owner=owner,
-            other_ends=self._other_ends,
-            warnings=lambda runtime: self._service.warnings() if self._service is not None else {},
-            version=__version__,
-            kernel_at=self._kernel_at,
-        )
-        self.handlers.extend(handlers_for(APIHandler, context))
-        self.handlers.extend(internal.handlers_for(self._token, self._made))
+        app: Any = self.serverapp
+        base = str(app.web_app.settings["base_url"]).rstrip("/")
+
+        def make() -> list[tuple[str, type]]:
+            from .making import make_handlers
+
+            return make_handlers(self, base)
+
+        LateHandlers(app.web_app, make).mount(re.escape(base) + r"/swangpu/(?:api|internal)/.*")
         self.provisioner_finding = make_default()
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Say where we are; start what must not wait for a viewer: kernels that outlived the last server."""
         notice_events.register(serverapp.event_logger)
-        self._file = RuntimeFile(serverapp, self._token)
-        self._file.write()
-        service = await self._made()
-        service.publish()
-        await service.adopt_kernels()
+        url = str(serverapp.connection_url)
+        ours = RuntimeFile(Path(serverapp.runtime_dir), url, self.token)
+        self._files.append(ours)
+        ours.write()
+        runtime_dir = self.local_dir()
+        tell_kernels(runtime_dir, url, self.token)
+        near = RuntimeFile(neighbours_dir(runtime_dir), url, self.token)
+        self._files.append(near)
+        near.clear()
+        near.write()
+        if next(registry.records(runtime_dir), None) is not None:
+            await (await self.made()).adopt_kernels()
 
     async def stop_extension(self) -> None:
         """Leave kernels on GPUs running: the next server finds them.
 
         Jupyter Server does not end when this raises, or never returns: what is not done is seen to at the next start.
         """
-        if self._file is not None:
-            self._file.remove()
-        for part in (self._service, self._notice_hook):
+        for file in self._files:
+            file.remove()
+        for part in (self.service, self.hook):
             if part is None:
                 continue
             try:
@@ -266,98 +270,23 @@ class SwanGpu(ExtensionApp):
             except Exception:
                 log.exception("swangpu: %s did not end as it should", type(part).__name__)
 
-    # -- inside -----------------------------------------------------------------------------------
-
-    async def _place(self) -> Any:
-        return await (await self._made()).place()
-
-    async def _kernel_at(self, path: str) -> str | None:
-        return await (await self._made()).kernel_at(path)
-
-    async def _made(self) -> Service:
+    async def made(self) -> Service:
+        """The broker's part of this server, made when it is first needed."""
         async with self._making:
-            if self._service is None:
-                self._service = self._make()
-            return self._service
+            if self.service is None:
+                from .making import make_service
 
-    def _make(self) -> Service:
-        from jupyter_core.paths import jupyter_data_dir
+                self.service = make_service(self)
+            return self.service
 
-        from ..backends.flavors import LocalPoolConfig
-        from .kernels import make_kernel_host
-        from .suspending import make_suspender
+    def local_dir(self) -> Path:
+        """Where locks and sockets are.
 
-        app: Any = self.serverapp
-        runtime_dir = local_runtime_dir(self.runtime_dir)
-        settings = Settings(
-            owner=owner_name(),
-            url=str(app.connection_url),
-            token=self._token,
-            data_dir=Path(self.data_dir) if self.data_dir else Path(jupyter_data_dir()) / "swangpu",
-            runtime_dir=runtime_dir,
-            simulated=self.simulated,
-            policy=Policy(
-                default_lease_s=min(self.default_lease_s, self.max_lease_s),
-                max_lease_s=self.max_lease_s,
-                claim_window_s=self.claim_window_s,
-                undo_s=self.undo_s,
-                warn_s=tuple(self.warn_s),
-                quota_notice_s=self.quota_notice_s,
-                paused_memory_bytes=self.paused_memory_bytes or None,
-                half_life_s=self.half_life_s,
-                groups=rules.groups_of("groups", self.groups),
-                user_quotas=rules.quotas_of("user_quotas", self.user_quotas),
-                reservations=rules.reservations_of("reservations", self.reservations),
-                reclaim=(("*", self._reclaim()),),
-            ),
-            pool=LocalPoolConfig(
-                devices=tuple(self.devices),
-                slices_per_model=self.slices_per_model or ({"T4": 4} if self.simulated else {}),
-                slice_kind=self.slice_kind,
-                whole_too=self.whole_too,
-            ),
-            metrics_user_names=self.metrics_user_names,
-            prometheus=self._prometheus(),
-        )
-        host = make_kernel_host(app, settings)
-        service = Service(settings, host, self._told)
-        folder = carried_path(Path(self.carry_dir) if self.carry_dir else settings.data_dir, socket.gethostname())
-        sampler = None if self.simulated else service.sampler
-        host.suspender = make_suspender(sampler, self.checkpoint_program, folder)
-        return service
-
-    def _told(self, stored: StoredNotice) -> None:
-        """Somebody is told something: others may want to hear it too."""
-        from ..api.stream import notice_view
-
-        app: Any = self.serverapp
-        notice = notice_view(stored)
-        if self._notice_hook is not None:
-            self._notice_hook.put({**msgspec.to_builtins(notice), "user": stored.notify.user})
-        notice_events.emit(app.event_logger, notice)
-
-    def _reclaim(self) -> Reclaim:
-        return Reclaim(
-            ReclaimMode(self.reclaim),
-            idle_pause_s=self.idle_pause_s,
-            idle_release_s=self.idle_release_s,
-            grace_s=self.idle_grace_s,
-            residency_s=min(Reclaim.residency_s, self.idle_pause_s),
-            methods=tuple(self.pause_methods),
-            resident=self.resident,
-        )
-
-    def _prometheus(self) -> prometheus.PrometheusSettings | None:
-        if not self.prometheus_url:
-            return None
-        return prometheus.PrometheusSettings(
-            self.prometheus_url, self.prometheus_token_file or None, dict(self.prometheus_match)
-        )
-
-    def _other_ends(self, session: Session) -> list[tuple[float, EndCause]]:
-        """The idle limits of this server and of its kernels, where they are set and would come."""
-        kernels = self._service.kernels.kernels() if self._service is not None else ()
-        return other_ends(session, kernels, getattr(self.serverapp, "shutdown_no_activity_timeout", 0) or 0)
+        Raises
+        ------
+        Misconfigured
+        """
+        return local_runtime_dir(self.runtime_dir)
 
 
 def owner_name() -> str:

@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -183,7 +184,7 @@ async def _do(host: KernelHost, kernel_id: str, action: str, call: KernelCall) -
     return None
 
 
-def handlers_for(token: str, service: Callable[[], Awaitable[Service]]) -> list[tuple[str, type]]:
+def handlers_for(token: str, service: Callable[[], Awaitable[Service]], prefix: str = "") -> list[tuple[str, type]]:
     """Tornado's ``(pattern, class)`` pairs.
 
     Parameters
@@ -192,6 +193,8 @@ def handlers_for(token: str, service: Callable[[], Awaitable[Service]]) -> list[
         This server's own.
     service : callable
         The service of this server, made when it is first needed.
+    prefix : str
+        Before `BASE`.
     """
     given = {"token": token, "service": staticmethod(service)}
     routes = (
@@ -199,4 +202,5 @@ def handlers_for(token: str, service: Callable[[], Awaitable[Service]]) -> list[
         (r"/kernels/([^/]+)/([a-z]+)", _KernelHandler),
         ("/events", _EventsHandler),
     )
-    return [(BASE + path, type(kind.__name__.strip("_"), (kind,), given)) for path, kind in routes]
+    at = re.escape(prefix + BASE)
+    return [(at + path, type(kind.__name__.strip("_"), (kind,), given)) for path, kind in routes]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,29 +51,13 @@ class Neighbourhood:
     Parameters
     ----------
     directory : Path
-        Beside the lock of the election: who could lead us writes there, and nobody else can. Jupyter's runtime
-        directory may be on a home that other hosts mount too, where a process id says nothing.
-    url, token : str
-        Our own.
+        Where they say so; see `swangpu.server.files.neighbours_dir`.
     """
 
-    def __init__(self, directory: Path, url: str, token: str) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._own = discovery.Place(url, token, os.getpid(), time.time())
         self._found: dict[int, Neighbour] = {}
         self._client: httpx.AsyncClient | None = None
-
-    def publish(self) -> None:
-        """Say where we are, and clear away who died without a word."""
-        with contextlib.suppress(OSError):
-            for path in self._directory.glob("swangpu-*.json"):
-                pid = path.stem.partition("-")[2]
-                if pid.isdecimal() and not discovery.alive(int(pid)):
-                    path.unlink(missing_ok=True)
-            discovery.write(self._own, self._directory)
-
-    def withdraw(self) -> None:
-        discovery.forget(os.getpid(), self._directory)
 
     def all(self) -> dict[int, Neighbour]:
         """The others that run, by process id."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from .. import wire
+if TYPE_CHECKING:
+    from .. import wire
 
 __all__ = ["SCHEMA", "SCHEMA_ID", "emit", "register"]
 
@@ -49,4 +48,6 @@ def register(event_logger: Any) -> None:
 
 def emit(event_logger: Any, notice: wire.Notice) -> None:
     """Tell all who listen; costs nothing where nobody does."""
+    import msgspec
+
     event_logger.emit(schema_id=SCHEMA_ID, data=msgspec.to_builtins(notice))

@@ -23,6 +23,7 @@ from ..runtime import Runtime, StoredNotice, SystemClock
 from ..tasks import end
 from .activity import Activity
 from .election import Election, Leader
+from .files import neighbours_dir
 from .neighbours import Neighbourhood
 from .paths import ledger_path
 from .peers import PeerKernelHost, WatchedKernels
@@ -89,7 +90,7 @@ class Service:
     ) -> None:
         self.settings = settings
         self._told = told
-        self._near = Neighbourhood(settings.runtime_dir / "servers", settings.url, settings.token)
+        self._near = Neighbourhood(neighbours_dir(settings.runtime_dir))
         self.kernels = PeerKernelHost(
             kernels, self._near, leading=lambda: self._runtime is not None, leader=self._leader
         )
@@ -140,10 +141,6 @@ class Service:
                 )
             return leader
 
-    def publish(self) -> None:
-        """Let the user's other servers on this host find us and our kernels."""
-        self._near.publish()
-
     def warnings(self) -> Mapping[str, Reason]:
         """By session id: what its person should know now, beside what the broker knows."""
         return self._watch.warnings if self._watch is not None else {}
@@ -183,7 +180,6 @@ class Service:
     async def close(self) -> None:
         """Leave kernels and work running; let another server of this user lead."""
         self._closed = True
-        self._near.withdraw()
         await end(self._takeover, self._standing_by)
         await self.kernels.close()
         if self._withdraw is not None:
