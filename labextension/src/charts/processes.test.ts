@@ -53,9 +53,9 @@ describe('the table of processes', () => {
     expect(rows()).toEqual([['work/fit.ipynb', 'GPU 0 · A100', '42 python', '3.2\u00a0GB', 'not known']]);
   });
 
-  it('says of a process that it has no session', () => {
+  it('says of a process that no session holds it', () => {
     table.draw(all([process({ kind: 'unheld', session_id: null, kernel_id: null, path: null })]), [gpu]);
-    expect(rows()[0]?.[0]).toBe('python, without a session');
+    expect(rows()[0]?.[0]).toBe('python, of no session here');
   });
 
   it('counts those of others, and says that they can not be seen', () => {

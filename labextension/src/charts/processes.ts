@@ -111,7 +111,7 @@ export class ProcessTable {
       case 'others':
         return trans.__('%1, of others', name);
       case 'unheld':
-        return trans.__('%1, without a session', name);
+        return trans.__('%1, of no session here', name);
     }
   }
 }

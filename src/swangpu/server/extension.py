@@ -112,6 +112,11 @@ class SwanGpu(ExtensionApp):
     data_dir = Unicode("", help="Where the ledger is kept; Jupyter's data directory when empty.").tag(config=True)
     runtime_dir = Unicode("", help="Where locks and sockets are, on a local disk; chosen when empty.").tag(config=True)
 
+    operators = List(
+        Unicode(),
+        help="Names of people who see which processes of others, and which pods, use a GPU; all others see how many.",
+    ).tag(config=True)
+
     metrics_user_names = Bool(False, help="Count sessions and GPU time at /metrics by user's name as well.").tag(
         config=True
     )

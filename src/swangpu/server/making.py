@@ -78,9 +78,15 @@ def make_handlers(extension: SwanGpu, prefix: str) -> list[tuple[str, type]]:
         kernels = service.kernels.kernels() if service is not None else ()
         return other_ends(session, kernels, getattr(extension.serverapp, "shutdown_no_activity_timeout", 0) or 0)
 
+    def is_operator(handler: Any) -> bool:
+        """Whom the site named: the person of this server, or who else is let in, under the name of the hub."""
+        names = extension.operators
+        return bool(names) and (extension.owner in names or getattr(handler.current_user, "username", None) in names)
+
     context = ApiContext(
         place=place,
         owner=lambda handler: extension.owner,
+        is_operator=is_operator,
         token=extension.token,
         token_owner=extension.owner,
         other_ends=ends,
