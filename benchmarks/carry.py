@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,10 +19,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from report import Goal, finish
+from report import Goal, finish, setting
 
-SIZE = int(float(os.environ.get("GB", "1")) * 1e9)
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
+SIZE = int(setting("GB", 1) * 1e9)
+ROUNDS = int(setting("ROUNDS", 5))
 
 #: how each kind is made, `size` bytes of it, and what shows that it came back
 KINDS = {

@@ -9,7 +9,6 @@ the server's figures are in its line.
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -18,12 +17,12 @@ from typing import Any
 
 from idle_cost import Server
 from jupyter_client import BlockingKernelClient
-from report import Goal, finish, quartiles
+from report import Goal, finish, quartiles, setting
 
-CELLS = int(os.environ.get("CELLS", "300"))
-LONGER = int(os.environ.get("LONGER", "20"))
+CELLS = int(setting("CELLS", 300))
+LONGER = int(setting("LONGER", 20))
 LONG_S = 0.6
-FIGURES = int(os.environ.get("FIGURES", "5"))
+FIGURES = int(setting("FIGURES", 5))
 
 
 class Kernel:

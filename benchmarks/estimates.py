@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from report import RESULTS, Goal, finish
+from report import RESULTS, Goal, finish, setting
 
 from swangpu.simulation.calibration import Foreseen, WatchedSite, calibrate
 from swangpu.simulation.schemes import SCHEMES
@@ -23,7 +23,7 @@ from swangpu.simulation.shared import BEGIN
 from swangpu.simulation.site import Site, layout
 from swangpu.simulation.workload import DAY_S, Workload, generate
 
-SEEDS, DAYS = int(os.environ.get("SEEDS", "3")), float(os.environ.get("DAYS", "4"))
+SEEDS, DAYS = int(setting("SEEDS", 3)), setting("DAYS", 4)
 WORKERS = int(os.environ.get("WORKERS", str(os.cpu_count() or 1)))
 #: people who wait for ever: whoever gives up leaves a wait of which only a part is known
 WORKLOAD = replace(Workload(), patience_p50_s=1e7)

@@ -21,11 +21,11 @@ import urllib.request
 from pathlib import Path
 
 import psutil
-from report import Goal, finish
+from report import Goal, finish, setting
 
-PAIRS = int(os.environ.get("PAIRS", "5"))
-IDLE_S = float(os.environ.get("IDLE_S", "60"))
-STARTS = int(os.environ.get("STARTS", "15"))
+PAIRS = int(setting("PAIRS", 5))
+IDLE_S = setting("IDLE_S", 60)
+STARTS = int(setting("STARTS", 15))
 
 
 def free_port() -> int:

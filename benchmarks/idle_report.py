@@ -15,15 +15,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from report import Goal, finish
+from report import Goal, finish, setting
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from services import prometheus, unpacked
 
-GPUS = int(os.environ.get("GPUS", "64"))
-DAYS = int(os.environ.get("DAYS", "30"))
-SCRAPE_S = int(os.environ.get("SCRAPE_S", "30"))
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+GPUS = int(setting("GPUS", 64))
+DAYS = int(setting("DAYS", 30))
+SCRAPE_S = int(setting("SCRAPE_S", 30))
+ROUNDS = int(setting("ROUNDS", 3))
 
 
 def lines(begin: int, end: int) -> Iterator[str]:

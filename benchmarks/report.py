@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+
+#: what was set by the environment to something else than its default
+_OTHERWISE: list[str] = []
+
+
+def setting(name: str, default: float) -> float:
+    """A number of the environment. A run with another than the default is not recorded."""
+    value = float(os.environ.get(name, default))
+    if value != default:
+        _OTHERWISE.append(f"{name}={value:g}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,10 @@ def quartiles(values: list[float]) -> dict[str, float]:
 
 
 def finish(name: str, rows: list[dict[str, Any]], goals: list[Goal]) -> None:
-    """Print the table, say which goals do not hold, write the JSON. Never fails a build."""
+    """Print the table, say which goals do not hold, write the JSON. Never fails a build.
+
+    A run with other settings than the defaults goes to a file of its own: it is no record.
+    """
     columns = list(rows[0]) if rows else []
     widths = {c: max(len(c), *(len(_text(row[c])) for row in rows)) for c in columns}
     print("  ".join(c.ljust(widths[c]) for c in columns))
@@ -43,15 +59,18 @@ def finish(name: str, rows: list[dict[str, Any]], goals: list[Goal]) -> None:
     for goal in goals:
         word = "holds" if goal.holds else "DOES NOT HOLD"
         print(f"{word:14} {goal.name}: {goal.value:.4g} {goal.unit} (limit {goal.limit:g})")
-    RESULTS.mkdir(exist_ok=True)
     result = {
         "benchmark": name,
         "machine": {"python": platform.python_version(), "system": platform.platform(), "cpus": _cpus()},
         "rows": rows,
         "goals": [{**asdict(goal), "holds": goal.holds} for goal in goals],
     }
-    path = RESULTS / f"{name}.json"
+    folder = Path(tempfile.mkdtemp(prefix="swangpu-bench-")) if _OTHERWISE else RESULTS
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
+    if _OTHERWISE:
+        print(f"\nno record, since {', '.join(_OTHERWISE)}")
     print(f"\nwritten to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 

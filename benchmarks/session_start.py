@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,13 +21,13 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.connect import write_connection_file
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
-from report import Goal, finish, quartiles
+from report import Goal, finish, quartiles, setting
 
 from swangpu.kernels.bindings import BINDINGS, Binding
 from swangpu.kernels.provisioner import PROVISIONER_NAME
 
-PAIRS = int(os.environ.get("PAIRS", "40"))
-ROUND_TRIPS = int(os.environ.get("ROUND_TRIPS", "200"))
+PAIRS = int(setting("PAIRS", 40))
+ROUND_TRIPS = int(setting("ROUND_TRIPS", 200))
 ENV = {"CUDA_VISIBLE_DEVICES": "GPU-00000000-0000-0000-0000-000000000000"}
 
 

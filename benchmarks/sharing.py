@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from report import RESULTS, Goal, finish
+from report import RESULTS, Goal, finish, setting
 
 from swangpu.simulation.fleet_size import Target, fleet, needed, run_scheme
 from swangpu.simulation.meter import Outcome
@@ -30,13 +30,13 @@ from swangpu.simulation.schemes import SCHEMES
 from swangpu.simulation.site import Site
 from swangpu.simulation.workload import GB, Workload, generate
 
-SEEDS, DAYS = int(os.environ.get("SEEDS", "5")), float(os.environ.get("DAYS", "14"))
-VARIED_SEEDS, VARIED_DAYS = int(os.environ.get("VARIED_SEEDS", "1")), float(os.environ.get("VARIED_DAYS", "4"))
+SEEDS, DAYS = int(setting("SEEDS", 5)), setting("DAYS", 14)
+VARIED_SEEDS, VARIED_DAYS = int(setting("VARIED_SEEDS", 1)), setting("VARIED_DAYS", 4)
 WORKERS = int(os.environ.get("WORKERS", str(os.cpu_count() or 1)))
 ONLY = [name for name in os.environ.get("ONLY", "").split(",") if name]
 PARTS = RESULTS / "sharing.parts.jsonl"
 #: first guesses of the fleet, for 16 arrivals an hour: a good one saves runs
-GUESS = {"A": 52, "B": 27, "C": 30, "E0": 36, "E1": 8, "E1-stay": 8, "E2-same": 8, "E2": 6, "O": 5}
+GUESS = {"A": 52, "B": 27, "C": 30, "E0": 36, "E1": 8, "E1-stay": 8, "E1-default": 9, "E2-same": 8, "E2": 6, "O": 5}
 #: what the sensitivity is looked at with
 VARIED = ("A", "E0", "E1", "E2")
 #: parts of the broker and the simulation on which these figures do not depend

@@ -11,7 +11,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-from report import Goal, finish
+from report import Goal, finish, setting
 
 from swangpu.broker.broker import Broker
 from swangpu.broker.state import BrokerState, Changes
@@ -23,7 +23,7 @@ from swangpu.simulation.site import Site, layout
 from swangpu.simulation.soak import Soaked, soak
 from swangpu.simulation.workload import Workload, generate
 
-SEEDS, STEPS = int(os.environ.get("SEEDS", "200")), int(os.environ.get("STEPS", "5000000"))
+SEEDS, STEPS = int(setting("SEEDS", 200)), int(setting("STEPS", 5000000))
 FIRST = int(os.environ.get("FIRST", "0"))
 WORKERS = int(os.environ.get("WORKERS", str(os.cpu_count() or 1)))
 

@@ -8,7 +8,6 @@ them while they show every device too. `DURATION_S=60` for a short run.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from idle_cost import Server
-from report import Goal, finish
+from report import Goal, finish, setting
 
-VIEWERS = int(os.environ.get("VIEWERS", "500"))
-STALLED = int(os.environ.get("STALLED", "50"))
-DURATION_S = float(os.environ.get("DURATION_S", "600"))
+VIEWERS = int(setting("VIEWERS", 500))
+STALLED = int(setting("STALLED", 50))
+DURATION_S = setting("DURATION_S", 600)
 #: of the first phase, and what all have to come to rest before each is measured
 ONE_S, SETTLE_S = 20.0, min(10.0, DURATION_S / 2)
 #: the telemetry events that a viewer gets at least, as a part of one a second
