@@ -355,12 +355,13 @@ class Runtime:
 
     async def _tick(self) -> bool:
         now = self.now()
-        kernels = self.kernels.kernels() if self.kernels is not None else ()
+        due = [s.id for s in self.broker.state.live() if s.idle_ends_at is not None and s.idle_ends_at <= now]
+        kernels = self.kernels.kernels() if due and self.kernels is not None else ()
         busy = {k.session_id for k in kernels if k.execution_state == "busy"}
-        for session in list(self.broker.state.live()):
-            if session.idle_ends_at is not None and session.idle_ends_at <= now and session.id in busy:
+        for session_id in due:
+            if session_id in busy:
                 # What was heard of it is up to a second old, and to end it would stop the cell.
-                await self.handle(ev.ActivityReported(session.id, True))
+                await self.handle(ev.ActivityReported(session_id, True))
         return bool(await self.handle(ev.Ticked()))
 
     async def _reconcile(self) -> None:
