@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { ended, root, token } from './environment';
-import { PanelOnPage, tellPanel } from './panel';
+import { PanelOnPage, pictures, tellPanel } from './panel';
 
 const bin = join(root, '.venv', 'bin');
 const build = `import sys; sys.path.insert(0, sys.argv[1])
@@ -123,6 +123,10 @@ test('a driver that is not loaded is said; once it is loaded, the GPUs are there
   await expect(panel.root).toContainText('GPU 1 does not answer now.', { timeout: 40_000 });
   await panel.expectAccessible();
   await panel.picture('device-lost');
+  lab.state('gpus 2');
+  await expect(panel.root).not.toContainText('does not answer now', { timeout: 40_000 });
+  await expect(panel.root).toContainText('2 free');
+  await panel.picture('device-back');
 });
 
 test('eight GPUs of which two are cut in seven; a hanging call and a missing permission are said, each of its GPU', async ({ page }) => {
@@ -140,6 +144,10 @@ test('eight GPUs of which two are cut in seven; a hanging call and a missing per
   await expect(panel.root).toContainText('GPU 3 does not answer now.', seen);
   await expect(counts.filter({ hasText: 'A100 whole' })).toContainText('5 free');
   await panel.picture('call-hangs');
+  await panel.button('Open the GPU Monitor').click();
+  const monitor = page.locator('.jp-GpuMonitor:visible');
+  await expect(monitor).toContainText(/has not answered since \d/, seen);
+  await monitor.screenshot({ path: join(pictures, 'monitor-silent.png') });
   lab.state(TWO_CUT.join('\n'));
   await expect(panel.root).not.toContainText('does not answer now', seen);
   await expect(counts.filter({ hasText: 'A100 whole' })).toContainText('6 free');

@@ -8,7 +8,7 @@ import type { Devices, Offers, Pools, SessionRequest, Sessions, SessionView } fr
 import { baseURL, results, token } from './environment';
 
 /** Where the pictures go: the README's come from here. */
-const pictures = process.env.SWANGPU_SCREENSHOTS ?? join(results, 'screens');
+export const pictures = process.env.SWANGPU_SCREENSHOTS ?? join(results, 'screens');
 
 export const SLICE = 'a100-40gb/2g.10gb';
 export const SLICE_TITLE = 'A100 slice, 10 GB';
