@@ -32,6 +32,8 @@ class Scheme:
         Policy of the broker; see `swangpu.broker.policy.Reclaim`.
     lease_s : float
         For how long people ask, and by how much they extend while they have more to do.
+    shipped : bool
+        The broker's rules are those that it comes with, but that it enforces.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Scheme:
     idle_release_s: float = 1800.0
     lease_s: float = 2 * HOUR_S
     moves: int = 16
+    shipped: bool = False
 
 
 SCHEMES = {
@@ -60,6 +63,10 @@ SCHEMES = {
         Scheme("E0", "Leases and release of idle sessions"),
         Scheme("E1", "Also offload and carry", methods=("offload", "carry")),
         Scheme("E1-stay", "Also stay on the device where there is room", methods=("offload", "carry"), resident=True),
+        Scheme(
+            "E1-default", "As it comes, with reclaim = enforce", methods=("offload",), resident=True,
+            moves=Reclaim.moves, shipped=True,
+        ),
         Scheme("E2-same", "Also checkpoints, back on the same device", methods=("checkpoint", "offload", "carry")),
         Scheme(
             "E2", "Also checkpoints, back on any equal device", methods=("checkpoint", "carry", "offload"), remap=True
@@ -75,17 +82,19 @@ def policy_for(scheme: Scheme, groups: Sequence[str] = ()) -> Policy:
     """The broker's rules under a scheme.
 
     With ways of putting aside, nothing is ever released for being idle: a process that can't be put aside keeps its
-    GPU until its lease ends.
+    GPU until its lease ends. As it comes, what can't be put aside is released, after a warning.
     """
     rule = Reclaim(
         ReclaimMode.ENFORCE,
         idle_pause_s=scheme.idle_pause_s,
-        idle_release_s=30 * DAY_S if scheme.methods else scheme.idle_release_s,
+        idle_release_s=30 * DAY_S if scheme.methods and not scheme.shipped else scheme.idle_release_s,
         residency_s=scheme.residency_s,
         moves=10**6 if scheme.instant else scheme.moves,
         methods=scheme.methods,
         resident=scheme.resident,
     )
+    if scheme.shipped:
+        return Policy(version=2, reclaim=(("*", rule),), groups=tuple(Group(name) for name in groups))
     return Policy(
         version=2,
         default_lease_s=scheme.lease_s,
