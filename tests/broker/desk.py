@@ -23,6 +23,8 @@ class Desk:
         self.now = 1000.0
         self.notices: list[cmd.Notify] = []
         self.demand: list[str] = []
+        #: what the ledger got of each session that has ended: the reason, and the code of what took it
+        self.ended: dict[str, tuple[str, str]] = {}
         self.number = 0
         #: whether what is to be put aside is, at once, and where it can go on
         self.pauses = True
@@ -45,6 +47,8 @@ class Desk:
                 self.notices.append(command)
             if isinstance(command, cmd.RecordDemand):
                 self.demand.append(command.record.outcome)
+            if isinstance(command, cmd.RecordUsage):
+                self.ended[command.record.session_id] = (command.record.end_reason, command.record.end_code)
             if isinstance(command, cmd.StartWork):
                 self.send(ev.WorkStarted(command.session_id))
             if isinstance(command, cmd.StopWork):

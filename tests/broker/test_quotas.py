@@ -51,6 +51,7 @@ def test_what_is_borrowed_goes_back_when_it_is_wanted() -> None:
     assert desk[borrowed].state is SessionState.ENDED
     assert desk[borrowed].reason is not None
     assert desk[borrowed].reason.code == "called_back"
+    assert desk.ended == {borrowed: ("expired", "called_back")}, "what took it is in the usage record"
     assert desk[cms].state is SessionState.READY
 
 

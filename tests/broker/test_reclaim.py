@@ -98,6 +98,7 @@ def test_what_cannot_be_paused_is_warned_then_released() -> None:
     desk.pass_time(250)
     assert desk[alice].state is SessionState.ACTIVE, "who extends is there"
     assert desk[bob].end_reason is EndReason.RECLAIMED
+    assert desk.ended[bob] == ("reclaimed", "idle"), "what took it is in the usage record"
     assert "somebody waited" in (desk[bob].reason.text if desk[bob].reason else "")
     assert desk[carol].state is SessionState.READY
 

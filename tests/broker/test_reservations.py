@@ -47,6 +47,7 @@ def test_a_lease_ends_when_a_reservation_starts_and_says_so() -> None:
     desk.work(before)
     desk.pass_time(3600)
     assert desk[before].end_reason is EndReason.EXPIRED, "also of who computes"
+    assert desk.ended[before] == ("expired", "reserved"), "what took it is in the usage record"
     told = [n for n in desk.notices if n.user == "alice"]
     assert [n.text.split(". ")[0] for n in told] == [
         "T4 goes back in 10 min: it is set aside for Tutorial from then on",

@@ -313,4 +313,5 @@ def _usage(state: BrokerState, session: Session, shares: tuple[Share, ...], why:
         pauses=session.pauses,
         paused_s=session.paused_s,
         recoverable_s=session.recoverable_s,
+        end_code=session.reason.code if session.reason is not None else "",
     )

@@ -30,6 +30,9 @@ class UsageRecord:
         How often it was paused, and how long in all.
     recoverable_s : float
         How long somebody waited for what it held while nobody computed there, where the policy only advises.
+    end_code : str
+        What took it from its owner: ``lease_ended``, ``reserved``, ``called_back`` (lent, and wanted back), ``idle``
+        and so on; empty where the owner gave it back, and in ledgers of before.
     """
 
     session_id: str
@@ -50,6 +53,7 @@ class UsageRecord:
     pauses: int = 0
     paused_s: float = 0.0
     recoverable_s: float = 0.0
+    end_code: str = ""
 
 
 @dataclass(frozen=True)

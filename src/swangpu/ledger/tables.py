@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Meta
 __all__ = ["SCHEMA_VERSION", "demand", "journal", "metadata", "profile", "schema", "snapshot", "usage"]
 
 #: a ledger of a newer version is refused, an older one is brought here: ``migrations/versions`` has a file for each
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -52,6 +52,7 @@ usage = Table(
     Column("pauses", Integer, nullable=False, server_default="0"),
     Column("paused_s", Double, nullable=False, server_default="0"),
     Column("recoverable_s", Double, nullable=False, server_default="0"),
+    Column("end_code", String(64), nullable=False, server_default=""),
     Index("usage_ended_at", "ended_at"),
 )
 
