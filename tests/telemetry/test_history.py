@@ -169,6 +169,40 @@ def test_a_restart_keeps_it(tmp_path: Path) -> None:
     assert len(list((tmp_path / "history").glob("*/*"))) == 2
 
 
+def test_what_was_read_before_the_files_goes_on_from_them(tmp_path: Path) -> None:
+    """A kernel that outlived its server has its devices looked at before the history is back."""
+    now = 100 * 3600.0 + 1800.0
+    files = HistoryFiles(tmp_path / "history", lambda: now)
+
+    def read(history: History, begin: int, end: int) -> None:
+        for second in range(begin, end):
+            history.add(
+                "GPU-0",
+                now + second,
+                utilization_percent=None if second % 300 > 200 else second % 101,
+                memory_used_bytes=(second + 2000) * 4 * MIB,
+                # how large it is becomes known later, and then a step of memory is another one
+                memory_total_bytes=None if second < 0 else 80 << 30,
+                missing={"utilization_percent": "lost"} if second % 300 > 200 else {},
+            )
+
+    before, again, all_of_it = History(), History(), History()
+    read(before, -1500, -40)
+    files.save(before)
+    read(again, 20, 25)
+    assert files.restore(again) == 1
+    read(again, 25, 200)
+    read(all_of_it, -1500, -40)
+    read(all_of_it, 20, 200)
+    found, wanted = (h.series("GPU-0", now - 1800, now + 300, 2100) for h in (again, all_of_it))
+    assert found == wanted
+    assert len(found.times) == 1700, "from the first reading to the last, with the gap between"
+    files.save(again)
+    third = History()
+    files.restore(third)
+    assert third.series("GPU-0", now - 1800, now + 300, 2100).utilization_percent == wanted.utilization_percent
+
+
 def test_a_damaged_file_or_a_full_disk_costs_the_history_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "history"
     (folder / "GPU-0").mkdir(parents=True)

@@ -90,6 +90,29 @@ def test_a_file_whose_reasons_cannot_be_read_has_its_rows() -> None:
     assert list(loaded.reasons.told()) == [(0, {})]
 
 
+def test_of_two_that_are_put_together_each_keeps_its_gaps() -> None:
+    """A device was away in both: before a restart, and when it was looked at before the history was back."""
+    before, since = Reasons(), Reasons()
+    before.put(100, 199, {})
+    before.put(200, 299, {"power_mw": "lost"})
+    before.put(300, 399, {"power_mw": "not_supported"})
+    since.put(450, 459, {"power_mw": "not_answering"})
+    since.put(460, 479, {})
+    for both in (since.over(before), before.over(since)):
+        told = dict(both.told())
+        told[0] = {}
+        at = {second: told[max(s for s in told if s <= second)] for second in (150, 250, 350, 420, 455, 470, 500)}
+        assert at == {
+            150: {},
+            250: {"power_mw": "lost"},
+            350: {"power_mw": "not_supported"},
+            420: {},
+            455: {"power_mw": "not_answering"},
+            470: {},
+            500: {},
+        }
+
+
 def test_what_is_no_such_file_is_none() -> None:
     content = Block(2**20).dump()
     for other in (b"", b"SGH1" + content[4:], content[: 11 + Block.BYTES]):

@@ -150,13 +150,15 @@ class History:
                 known.blocks[hour].dirty = True
 
     def restore(self, subject: str, hour: int, content: bytes) -> None:
-        """Put back a block that was kept; what has been read since is not overwritten."""
+        """Put back a block that was kept; what has been read since is not overwritten, and goes on from it."""
         block = Block.load(content)
         if block is None:
             return
         with self._lock:
             known = self._subjects.setdefault(subject, _Subject())
-            if hour not in known.blocks:
+            if hour in known.blocks:
+                known.blocks[hour].put_under(block)
+            else:
                 known.blocks[hour] = block
                 self._count += 1
                 self._bound(known, max(known.blocks))

@@ -86,6 +86,17 @@ class Block:
         self._rows = _in_larger_steps(self._rows, ratio)
         self.memory_step_bytes *= ratio
 
+    def put_under(self, older: Block) -> None:
+        """Take from another of the same hour what is not known here."""
+        step = max(self.memory_step_bytes, older.memory_step_bytes)
+        rows = _in_larger_steps(self._rows, step // self.memory_step_bytes)
+        before = _in_larger_steps(older._rows, step // older.memory_step_bytes)
+        for at in range(0, self.BYTES, ROW_BYTES):
+            if rows[at : at + ROW_BYTES] != UNKNOWN:
+                before[at : at + ROW_BYTES] = rows[at : at + ROW_BYTES]
+        self._rows, self.memory_step_bytes, self.dirty = before, step, True
+        self.reasons = self.reasons.over(older.reasons)
+
     def dump(self) -> bytes:
         """For a file; `load` reads it."""
         return _MAGIC + self.memory_step_bytes.to_bytes(8, "little") + bytes(self._rows) + self.reasons.dump()

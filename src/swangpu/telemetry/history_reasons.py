@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 __all__ = ["MOST_CHANGES", "Missing", "Reasons", "changes"]
 
@@ -36,6 +37,17 @@ class Reasons:
         """The clock was set back to this second."""
         self._changes = [change for change in self._changes if change[0] < second]
         self._until = min(self._until, second)
+
+    def over(self, other: Reasons) -> Reasons:
+        """Both in one; where both tell something, ours counts."""
+        ours, theirs = dict(self.told()), dict(other.told())
+        made = Reasons()
+        here: dict[str, str] = {}
+        there: dict[str, str] = {}
+        for second, end in pairwise(sorted({0, *ours, *theirs})):
+            here, there = ours.get(second, here), theirs.get(second, there)
+            made.put(second, end - 1, here or there)
+        return made
 
     def told(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Second of the hour and reasons, in order; nothing is missing, or was read, where there are none."""
