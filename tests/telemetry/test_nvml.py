@@ -88,6 +88,22 @@ def test_the_drivers_own_samples_are_not_lost_by_asking_seldom(nvml: NvmlSim) ->
     """)
 
 
+def test_a_first_reading_tells_what_is_now_and_not_what_the_driver_still_remembers(nvml: NvmlSim) -> None:
+    # once in four seconds, of the twenty that the driver keeps
+    nvml.state(f"gpus 1\ngpu.0.samples {'0 ' * 23}90")
+    nvml.run("""
+        def first():
+            d = driver()
+            d.devices()
+            s = d.sample(GPU.format(0))[0]
+            time.sleep(0.5)
+            return s.utilization_percent_max, s.utilization_percent
+        found = [first() for _ in range(8)]
+        assert min(found) == (0.0, 0.0), found
+        assert max(peak for peak, _ in found) == 90.0, found
+    """)
+
+
 def test_traffic_errors_and_why_the_clock_is_low(nvml: NvmlSim) -> None:
     nvml.state("gpus 1\ngpu.0.rates 1000000 2000000 3072000 0\ngpu.0.reasons 68\ngpu.0.ecc 2")
     nvml.run("""

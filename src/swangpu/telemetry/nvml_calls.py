@@ -152,14 +152,17 @@ class NvmlCalls:
         """Used and total, in bytes. The newer spelling leaves out what the driver keeps for itself."""
         return self._first("memory", self._memory_v2, self._memory_v1, handle)
 
-    def utilization(self, handle: Any, since_us: int, unsupported: set[str]) -> Utilization | None:
+    def utilization(
+        self, handle: Any, since_us: int, unsupported: set[str], newest_us: int | None = None
+    ) -> Utilization | None:
         """What the driver has sampled since a time stamp of its own; None when that is nothing new.
 
-        Where it keeps no samples, its latest mean; ``unsupported`` is where that is remembered of a device.
+        Where it keeps no samples, its latest mean; ``unsupported`` is where that is remembered of a device. With
+        ``newest_us`` only so many microseconds before its newest sample count.
         """
         if "samples" not in unsupported:
             try:
-                return self._samples(handle, since_us)
+                return self._samples(handle, since_us, newest_us)
             except (self._nvml.NVMLError, AttributeError) as error:
                 if code_of(error) not in NOT_SUPPORTED and not isinstance(error, AttributeError):
                     raise
@@ -259,7 +262,7 @@ class NvmlCalls:
         found = self._nvml.nvmlDeviceGetMemoryInfo(handle)
         return int(found.used), int(found.total)
 
-    def _samples(self, handle: Any, since_us: int) -> Utilization | None:
+    def _samples(self, handle: Any, since_us: int, newest_us: int | None = None) -> Utilization | None:
         buffers = self._buffers
         count, kind, since = buffers.count, buffers.kind, buffers.since
         count.value, since.value = _SAMPLES, since_us
@@ -276,6 +279,8 @@ class NvmlCalls:
         seen_us = max(times)
         if seen_us <= since_us:
             return None
+        if newest_us is not None:
+            since_us = max(since_us, seen_us - newest_us)
         if kind.value != _UNSIGNED or min(times) <= since_us:
             values = tuple(value_of(kind.value, v) for at, v in zip(times, values, strict=True) if at > since_us)
         else:

@@ -27,6 +27,10 @@ TURNS = 4
 #: after a pause of so many seconds what was read before says nothing about now
 STALE_S = 25.0
 
+#: of a device that was not read just before, so much of the driver's samples tells what is now, in microseconds: it
+#: keeps some 20 s of them
+NOW_US = 1_000_000
+
 #: how long what a process used is believed when the driver has nothing newer, in seconds
 USES_KEPT_S = 3.0
 #: how long a process that was seen counts as seen while the driver tells of it, in seconds
@@ -236,7 +240,7 @@ class Sampling:
     def _sample_mig(self, device: Device, mig: Mig, paused: bool) -> Sample:
         mig.unsupported.update(DEVICE_ONLY)
         reading = Reading(mig.unsupported, fatal=REOPEN)
-        utilization = reading.of("utilization", self._calls.utilization, mig.handle, 0, mig.unsupported)
+        utilization = reading.of("utilization", self._calls.utilization, mig.handle, 0, mig.unsupported, NOW_US)
         used, total = reading.of("memory", self._calls.memory, mig.handle) or (None, None)
         for what in DEVICE_ONLY:
             reading.lacks(what, "not_supported")
@@ -269,8 +273,9 @@ class Sampling:
         """Of the time since the reading before; after a pause only what is newest counts."""
         before = None if paused else device.utilization
         seen_us = device.utilization.seen_us if device.utilization is not None else 0
+        newest_us = NOW_US if before is None else None
         found: Utilization | None = reading.of(
-            "utilization", self._calls.utilization, device.handle, seen_us, device.unsupported
+            "utilization", self._calls.utilization, device.handle, seen_us, device.unsupported, newest_us
         )
         if found is None and reading.why("utilization") is None:
             # Nothing new since the last time: the driver samples less often than we ask.
