@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from swangpu.errors import Unavailable
 from swangpu.server.extension import SwanGpu
 
 
@@ -32,3 +33,18 @@ def test_what_does_not_end_is_logged_and_left(
     extension.service = service
     asyncio.run(extension.stop_extension())
     assert said in caplog.text
+
+
+def test_what_was_not_made_before_the_end_is_not_made_any_more() -> None:
+    """A request that comes while kernels are shut down would start a broker that nobody closes."""
+    extension = SwanGpu()
+    extension._files, extension.hook, extension.service = [], None, None
+    extension._making = asyncio.Lock()
+
+    async def ends() -> None:
+        await extension.stop_extension()
+        with pytest.raises(Unavailable) as raised:
+            await extension.made()
+        assert raised.value.code == "shutting_down"
+
+    asyncio.run(ends())

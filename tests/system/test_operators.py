@@ -12,6 +12,7 @@ import pytest
 
 from nvml.sim import NvmlSim, nvml, nvml_library  # noqa: F401
 from server_process import ServerProcess
+from swangpu.server.person import owner_name
 
 NOBODY = 65534
 TESTS = Path(__file__).parent.parent
@@ -33,12 +34,13 @@ def foreign() -> Iterator[int]:
 @pytest.fixture
 def server(nvml: NvmlSim, foreign: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ServerProcess]:  # noqa: F811
     nvml.state(f"gpus 1\ngpu.0.proc {foreign} 300\ngpu.0.proc {os.getpid()} 200")
-    variables = {**nvml.variables(), "JUPYTERHUB_USER": "ada"}
+    hub, *arguments = request.param
+    variables = {**nvml.variables(), **({"JUPYTERHUB_USER": "ada"} if hub else {})}
     variables["PYTHONPATH"] = os.pathsep.join([str(TESTS / "without"), str(TESTS)])
     one = ServerProcess(
         tmp_path,
         "--ServerApp.identity_provider_class=people.People",
-        *request.param,
+        *arguments,
         simulated=False,
         variables=variables,
     )
@@ -53,7 +55,7 @@ def seen(server: ServerProcess, token: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-@pytest.mark.parametrize("server", [("--SwanGpu.operators=olga",)], indirect=True)
+@pytest.mark.parametrize("server", [(True, "--SwanGpu.operators=olga")], indirect=True)
 def test_an_operator_sees_which_and_the_person_of_the_server_how_many(server: ServerProcess, foreign: int) -> None:
     theirs = seen(server, "t1")
     assert {p["pid"]: p["kind"] for p in theirs["items"]} == {foreign: "unheld", os.getpid(): "unheld"}
@@ -63,13 +65,19 @@ def test_an_operator_sees_which_and_the_person_of_the_server_how_many(server: Se
     assert [(h["count"], h["memory_bytes"]) for h in own["hidden"]] == [(1, 300 * 2**20)]
 
 
-@pytest.mark.parametrize("server", [(), ("--SwanGpu.operators=",)], indirect=True)
+@pytest.mark.parametrize("server", [(True,), (False, "--SwanGpu.operators=olga")], indirect=True)
 def test_nobody_is_an_operator_who_was_not_named(server: ServerProcess) -> None:
     for token in ("t0ken", "t1"):
         assert [p["pid"] for p in seen(server, token)["items"]] == [os.getpid()]
 
 
-@pytest.mark.parametrize("server", [("--SwanGpu.operators=ada",)], indirect=True)
-def test_who_is_let_in_acts_as_the_person_of_the_server(server: ServerProcess, foreign: int) -> None:
+@pytest.mark.parametrize("server", [(True, "--SwanGpu.operators=ada")], indirect=True)
+def test_who_is_let_in_to_an_operators_server_is_none(server: ServerProcess, foreign: int) -> None:
+    assert foreign in [p["pid"] for p in seen(server, "t0ken")["items"]]
+    assert foreign not in [p["pid"] for p in seen(server, "t1")["items"]]
+
+
+@pytest.mark.parametrize("server", [(False, f"--SwanGpu.operators={owner_name()}")], indirect=True)
+def test_without_a_hub_all_who_are_let_in_are_the_one_person(server: ServerProcess, foreign: int) -> None:
     for token in ("t0ken", "t1"):
         assert foreign in [p["pid"] for p in seen(server, token)["items"]]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import math
-import os
 import re
 import secrets
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Callable, CFloat, Dict, Enum, Float, Int, List, TraitError, Unicode, Union, validate
 
-from ..errors import Misconfigured, SwanGpuError
+from ..errors import Misconfigured, SwanGpuError, Unavailable
 from ..kernels import registry
 from ..kernels.provisioner import make_default
 from ..tasks import within
@@ -24,6 +22,7 @@ from .files import RuntimeFile, neighbours_dir
 from .kernels import tell_kernels
 from .late import LateHandlers
 from .paths import local_runtime_dir
+from .person import owner_name
 
 if TYPE_CHECKING:
     from .service import Service
@@ -114,7 +113,8 @@ class SwanGpu(ExtensionApp):
 
     operators = List(
         Unicode(),
-        help="Names of people who see which processes of others, and which pods, use a GPU; all others see how many.",
+        help="Names of people who see which processes and pods of others use a GPU, where all others see how many, and "
+        "all sessions that this server knows of.",
     ).tag(config=True)
 
     metrics_user_names = Bool(False, help="Count sessions and GPU time at /metrics by user's name as well.").tag(
@@ -228,6 +228,7 @@ class SwanGpu(ExtensionApp):
         self.hook = notice_hook.NoticeHook(self.notice_hook) if self.notice_hook else None
         self._files: list[RuntimeFile] = []
         self._making = asyncio.Lock()
+        self._stopping = False
         for name in ("prometheus_token_file", "prometheus_match"):
             if getattr(self, name) and not self.prometheus_url:
                 raise TraitError(f"SwanGpu.{name} is set, and SwanGpu.prometheus_url is not.")
@@ -245,17 +246,7 @@ class SwanGpu(ExtensionApp):
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Say where we are; start what must not wait for a viewer: kernels that outlived the last server."""
         notice_events.register(serverapp.event_logger)
-        url = str(serverapp.connection_url)
-        ours = RuntimeFile(Path(serverapp.runtime_dir), url, self.token)
-        self._files.append(ours)
-        ours.write()
-        runtime_dir = self.local_dir()
-        tell_kernels(runtime_dir, url, self.token)
-        near = RuntimeFile(neighbours_dir(runtime_dir), url, self.token)
-        self._files.append(near)
-        near.clear()
-        near.write()
-        if next(registry.records(runtime_dir), None) is not None:
+        if next(registry.records(self._published()), None) is not None:
             await (await self.made()).adopt_kernels()
 
     async def stop_extension(self) -> None:
@@ -263,6 +254,7 @@ class SwanGpu(ExtensionApp):
 
         Jupyter Server does not end when this raises, or never returns: what is not done is seen to at the next start.
         """
+        self._stopping = True
         for file in self._files:
             file.remove()
         for part in (self.service, self.hook):
@@ -276,13 +268,39 @@ class SwanGpu(ExtensionApp):
                 log.exception("swangpu: %s did not end as it should", type(part).__name__)
 
     async def made(self) -> Service:
-        """The broker's part of this server, made when it is first needed."""
+        """The broker's part of this server, made when it is first needed.
+
+        Raises
+        ------
+        Misconfigured
+        Unavailable
+            The server is shutting down.
+        """
         async with self._making:
             if self.service is None:
+                if self._stopping:
+                    raise Unavailable("This server is shutting down.", code="shutting_down")
                 from .making import make_service
 
+                self._published()
                 self.service = make_service(self)
             return self.service
+
+    def _published(self) -> Path:
+        """Say where we are, to kernels, tools and the user's other servers, if that was not done yet.
+
+        Our local directory; without it there is no taking over of kernels, and so no broker.
+        """
+        app: Any = self.serverapp
+        runtime_dir, url = self.local_dir(), str(app.connection_url)
+        if not self._files:
+            tell_kernels(runtime_dir, url, self.token)
+            near = RuntimeFile(neighbours_dir(runtime_dir), url, self.token)
+            near.clear()
+            self._files = [RuntimeFile(Path(app.runtime_dir), url, self.token), near]
+            for file in self._files:
+                file.write()
+        return runtime_dir
 
     def local_dir(self) -> Path:
         """Where locks and sockets are.
@@ -292,14 +310,3 @@ class SwanGpu(ExtensionApp):
         Misconfigured
         """
         return local_runtime_dir(self.runtime_dir)
-
-
-def owner_name() -> str:
-    """Whose server this is: the hub's name for the person, else the system's."""
-    hub_user = os.environ.get("JUPYTERHUB_USER")
-    if hub_user:
-        return hub_user
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid-{os.getuid()}"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import PathMatches, Router
-from tornado.web import Application
+from tornado.web import Application, ErrorHandler
 
 __all__ = ["LateHandlers"]
+
+log = logging.getLogger(__name__)
 
 
 class LateHandlers(Router):
@@ -19,8 +22,8 @@ class LateHandlers(Router):
     ----------
     application : Application
     make : callable
-        Gives ``(pattern, class)`` pairs, the first that fits counts. Called once, at the first request; what it raises
-        is the answer to that request, and the next one tries again.
+        Gives ``(pattern, class)`` pairs, the first that fits counts. Called once, at the first request. If it fails,
+        that is logged and answered with 500, and the next request tries again.
     """
 
     def __init__(self, application: Application, make: Callable[[], Sequence[tuple[str, type]]]) -> None:
@@ -35,7 +38,12 @@ class LateHandlers(Router):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         if self._table is None:
-            self._table = [(PathMatches(pattern), handler) for pattern, handler in self._make()]
+            try:
+                self._table = [(PathMatches(pattern), handler) for pattern, handler in self._make()]
+            except Exception:
+                # out of a router it would close the connection without a word
+                log.exception("What answers at %s could not be loaded", request.path)
+                return self._application.get_handler_delegate(request, ErrorHandler, {"status_code": 500})
         for path, handler in self._table:
             found = path.match(request)
             if found is not None:

@@ -25,6 +25,7 @@ from ..runtime import StoredNotice
 from . import internal, notice_events, rules
 from .limits import other_ends
 from .paths import carried_path
+from .person import hub_user
 from .prometheus import PrometheusSettings
 from .service import Service, Settings
 from .suspending import make_suspender
@@ -79,9 +80,9 @@ def make_handlers(extension: SwanGpu, prefix: str) -> list[tuple[str, type]]:
         return other_ends(session, kernels, getattr(extension.serverapp, "shutdown_no_activity_timeout", 0) or 0)
 
     def is_operator(handler: Any) -> bool:
-        """Whom the site named: the person of this server, or who else is let in, under the name of the hub."""
-        names = extension.operators
-        return bool(names) and (extension.owner in names or getattr(handler.current_user, "username", None) in names)
+        """Whom the site named: by the hub's name for who asks; without a hub all who are let in are one person."""
+        named = getattr(handler.current_user, "username", None) if hub_user() else extension.owner
+        return named in extension.operators
 
     context = ApiContext(
         place=place,
