@@ -39,6 +39,14 @@ class Goal:
         return self.value <= self.limit
 
 
+def chosen(name: str) -> str:
+    """A word of the environment that chooses a part of a benchmark; a run of a part is not recorded either."""
+    value = os.environ.get(name, "")
+    if value:
+        _OTHERWISE.append(f"{name}={value}")
+    return value
+
+
 def quartiles(values: list[float]) -> dict[str, float]:
     """Median and the middle half."""
     first, median, third = statistics.quantiles(values, n=4)

@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from report import RESULTS, Goal, finish, setting
+from report import RESULTS, Goal, chosen, finish, setting
 
 from swangpu.simulation.fleet_size import Target, fleet, needed, run_scheme
 from swangpu.simulation.meter import Outcome
@@ -33,7 +33,7 @@ from swangpu.simulation.workload import GB, Workload, generate
 SEEDS, DAYS = int(setting("SEEDS", 5)), setting("DAYS", 14)
 VARIED_SEEDS, VARIED_DAYS = int(setting("VARIED_SEEDS", 1)), setting("VARIED_DAYS", 4)
 WORKERS = int(os.environ.get("WORKERS", str(os.cpu_count() or 1)))
-ONLY = [name for name in os.environ.get("ONLY", "").split(",") if name]
+ONLY = [name for name in chosen("ONLY").split(",") if name]
 PARTS = RESULTS / "sharing.parts.jsonl"
 #: first guesses of the fleet, for 16 arrivals an hour: a good one saves runs
 GUESS = {"A": 52, "B": 27, "C": 30, "E0": 36, "E1": 8, "E1-stay": 8, "E1-default": 9, "E2-same": 8, "E2": 6, "O": 5}

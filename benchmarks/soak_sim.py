@@ -24,7 +24,7 @@ from swangpu.simulation.soak import Soaked, soak
 from swangpu.simulation.workload import Workload, generate
 
 SEEDS, STEPS = int(setting("SEEDS", 200)), int(setting("STEPS", 5000000))
-FIRST = int(os.environ.get("FIRST", "0"))
+FIRST = int(setting("FIRST", 0))
 WORKERS = int(os.environ.get("WORKERS", str(os.cpu_count() or 1)))
 
 
