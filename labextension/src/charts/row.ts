@@ -162,7 +162,8 @@ export class Row {
     if (this.facts) {
       const { subject, reading, problem } = scene;
       const figures = this.says.figures(reading).map(({ text }) => text);
-      const said = [subject.trouble || problem, ...figures, ...this.says.unknown(reading, subject), subject.id].filter(Boolean);
+      const more = [...this.says.traffic(reading), ...this.says.unknown(reading, subject)];
+      const said = [subject.trouble || problem, ...figures, ...more, subject.id].filter(Boolean);
       setText(this.facts, said.join(' · '));
     }
   }

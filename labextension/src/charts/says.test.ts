@@ -33,6 +33,24 @@ describe('what is said of a subject', () => {
     ]);
   });
 
+  it('are also its errors, where there are any, and what goes in and out, where that is told', () => {
+    const fine = sample({ ecc_uncorrected_count: 0 });
+    expect(says.figures(fine).map(({ name }) => name)).not.toContain('error');
+    expect(says.traffic(fine)).toEqual([]);
+    const at = new Date(2026, 10, 28, 14, 2).getTime() / 1000;
+    const reading = sample({
+      taken_at: at + 60,
+      ecc_uncorrected_count: 2,
+      last_xid: 79,
+      last_xid_at: at,
+      pcie_rx_bytes_per_s: 3e9,
+      pcie_tx_bytes_per_s: 4e8
+    });
+    const errors = says.figures(reading).filter(({ name }) => name === 'error');
+    expect(errors.map(({ text }) => text)).toEqual(['2 memory errors', 'XID 79 at 14:02']);
+    expect(says.traffic(reading)).toEqual(['PCIe 3 GB/s in, 0.4 GB/s out']);
+  });
+
   it('never makes a number of what is not known, and says why', () => {
     const reading = sample({ utilization_percent: null, missing: { utilization_percent: 'not_supported' } });
     expect(says.figures(reading).map(({ name }) => name)).toEqual(['memory']);

@@ -8,7 +8,7 @@ import { type Field, type Track, WIRE_NAMES } from './track';
 /** A number with its name, for the row of a subject. */
 export interface Figure {
   /** Stable, for styling. */
-  name: 'busy' | 'memory' | 'power' | 'temperature' | 'clock' | 'throttled' | 'activity' | 'age';
+  name: 'busy' | 'memory' | 'power' | 'temperature' | 'clock' | 'throttled' | 'activity' | 'age' | 'error';
   text: string;
   /** The same in full. */
   about: string;
@@ -70,7 +70,30 @@ export class Says {
       const why = format.list(reading.throttle_reasons.map(reason => this.throttled(reason)));
       put('throttled', trans.__('slowed: %1', why), trans.__('Why the clock is lower than it could be'));
     }
+    if (reading.ecc_uncorrected_count) {
+      const count = reading.ecc_uncorrected_count;
+      const text = trans._n('%1 memory error', '%1 memory errors', count);
+      put('error', text, trans.__('Memory errors that could not be corrected, since the driver was loaded'));
+    }
+    if (reading.last_xid != null && reading.last_xid_at != null) {
+      const at = format.clock(reading.last_xid_at, reading.taken_at);
+      put('error', trans.__('XID %1 at %2', reading.last_xid, at), trans.__('The last error that the driver told of'));
+    }
     return out;
+  }
+
+  /** What goes in and out, where that is told. */
+  traffic(reading: SampleView | undefined): string[] {
+    const { format, trans } = this.words;
+    const ways: [string, number | null | undefined, number | null | undefined][] = [
+      ['PCIe', reading?.pcie_rx_bytes_per_s, reading?.pcie_tx_bytes_per_s],
+      ['NVLink', reading?.nvlink_rx_bytes_per_s, reading?.nvlink_tx_bytes_per_s]
+    ];
+    return ways.flatMap(([name, received, sent]) =>
+      received == null || sent == null
+        ? []
+        : [trans.__('%1 %2 GB/s in, %3 GB/s out', name, format.gigabytes(received), format.gigabytes(sent))]
+    );
   }
 
   /** What is not known now, with why; empty where all is known. */

@@ -24,19 +24,29 @@ CONTEXT_BYTES = 300 * 10**6
 #: processor time is counted in hundredths of a second; over less than this, in seconds, it says nothing
 SHORTEST_INTERVAL_S = 0.2
 
+#: bytes/s that a device at full load receives and sends over PCIe, and over each way of its NVLink: made up, of the
+#: order of what training has
+PCIE_BYTES_PER_S = (3e9, 5e8)
+NVLINK_BYTES_PER_S = 4e10
+#: so busy (percent), it is slowed down by its power limit
+CAPPED_PERCENT = 98.0
+
 #: what a simulated device never tells
-_NEVER = (
-    "sm_activity_percent",
+_NEVER = ("sm_activity_percent",)
+_NVLINK = ("nvlink_tx_bytes_per_s", "nvlink_rx_bytes_per_s")
+_UTILIZATION = ("utilization_percent", "utilization_percent_max")
+#: what belongs to the whole device and is not told of a MIG device
+_DEVICE_ONLY = (
+    "power_mw",
+    "energy_mj",
+    "temperature_c",
+    "sm_clock_mhz",
     "throttle_reasons",
     "pcie_tx_bytes_per_s",
     "pcie_rx_bytes_per_s",
-    "nvlink_tx_bytes_per_s",
-    "nvlink_rx_bytes_per_s",
+    *_NVLINK,
     "ecc_uncorrected_count",
 )
-_UTILIZATION = ("utilization_percent", "utilization_percent_max")
-#: what belongs to the whole device and is not told of a MIG device
-_DEVICE_ONLY = ("power_mw", "energy_mj", "temperature_c", "sm_clock_mhz")
 _FIELDS = (*_UTILIZATION, "memory_used_bytes", "memory_total_bytes", *_DEVICE_ONLY, "processes", *_NEVER)
 
 
@@ -73,7 +83,8 @@ class SimulatedDriver:
     Notes
     -----
     `bind` tells which process is on which device or MIG device. Utilization is the processor time of the process and
-    its children over the time since the last sample, as percent of one core; memory is their resident memory.
+    its children over the time since the last sample, as percent of one core; memory is their resident memory. Power,
+    temperature, clock and traffic follow from the utilization.
 
     Others never come to where somebody of ours is, or has been within the same quarter of an hour: a kernel that
     restarts keeps its place, and what is given back is seen to be free.
@@ -222,6 +233,8 @@ class SimulatedDriver:
         power_mw = int(spec.idle_power_mw + (spec.max_power_mw - spec.idle_power_mw) * busy / 100.0)
         told = spec.utilization
         processes = tuple(p if told else p._replace(sm_percent=None) for load in loads for p in load.processes)
+        received, sent = (rate * busy / 100.0 for rate in PCIE_BYTES_PER_S)
+        link = NVLINK_BYTES_PER_S * busy / 100.0 if spec.nvlink else None
         return Sample(
             uuid=info.uuid,
             taken_at=now,
@@ -233,8 +246,14 @@ class SimulatedDriver:
             energy_mj=self._energy(info.uuid, power_mw, now),
             temperature_c=int(34 + 0.4 * busy),
             sm_clock_mhz=int(spec.idle_clock_mhz + (spec.max_clock_mhz - spec.idle_clock_mhz) * min(1.0, busy / 20.0)),
+            throttle_reasons=("power_cap",) if busy >= CAPPED_PERCENT else (),
+            pcie_tx_bytes_per_s=sent,
+            pcie_rx_bytes_per_s=received,
+            nvlink_tx_bytes_per_s=link,
+            nvlink_rx_bytes_per_s=link,
+            ecc_uncorrected_count=0,
             processes=processes if spec.processes_visible else None,
-            missing=_missing(spec),
+            missing=_missing(spec, *(() if spec.nvlink else _NVLINK)),
         )
 
     def _of_mig(self, info: DeviceInfo, uuid: str, memory_bytes: int, load: _Load, now: float) -> Sample:

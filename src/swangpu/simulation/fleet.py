@@ -30,6 +30,7 @@ class DeviceSpec:
     max_power_mw: int = 250_000
     idle_clock_mhz: int = 210
     max_clock_mhz: int = 1410
+    nvlink: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,15 @@ class FleetSpec:
         return uuid.UUID(bytes=hashlib.sha256(text.encode()).digest()[:16], version=4)
 
 
-_T4 = DeviceSpec("Tesla T4", 16 * GB, idle_power_mw=9_000, max_power_mw=70_000, idle_clock_mhz=300, max_clock_mhz=1590)
+_T4 = DeviceSpec(
+    "Tesla T4",
+    16 * GB,
+    idle_power_mw=9_000,
+    max_power_mw=70_000,
+    idle_clock_mhz=300,
+    max_clock_mhz=1590,
+    nvlink=False,
+)
 
 
 def demo_fleet() -> FleetSpec:
