@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import type { Notice } from './_wire';
+import type { Explanation, Notice } from './_wire';
 import { flavor, offer, pool, sample, session, words } from './testing';
 
 const { format } = words;
@@ -147,6 +147,34 @@ describe('the site', () => {
   it('leaves out what there is none of, but not the free ones', () => {
     expect(words.counts(flavor())).toBe('5 busy · 9 held idle · 2 free');
     expect(words.counts(flavor({ busy: 0, free: 0, queued: 2 }))).toBe('9 held idle · none free · 2 wait');
+  });
+});
+
+describe('the order of the queue', () => {
+  const said = (group: string | null, over: number): Explanation => ({
+    session_id: 's1',
+    reason: { code: 'in_queue', params: { position: 2, group_over: over }, text: 'x' },
+    queue_position: 2,
+    queue_length: 3,
+    ahead: [],
+    estimate: null,
+    candidates: [],
+    next_free_at: [],
+    priority: 'interactive',
+    held_device_s: 0,
+    group,
+    group_held_device_s: group === null ? null : 7200,
+    group_weight: 1,
+    half_life_s: 86400,
+    quotas: [],
+    reservations: []
+  });
+
+  it('tells a group, or a person without one, that others come first', () => {
+    expect(words.order(said('atlas', 0), 0)).toEqual(['Group atlas: 2.0 GPU-hours lately']);
+    expect(words.order(said('atlas', 1), 0)).toEqual(['Group atlas: 2.0 GPU-hours lately, more than its share']);
+    expect(words.order(said(null, 1), 0)).toEqual(['Others have held less than you lately, and go first']);
+    expect(words.order(said(null, 0), 0)).toEqual([]);
   });
 });
 

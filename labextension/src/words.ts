@@ -235,8 +235,16 @@ export class Words {
         )
       );
     }
+    const over = Boolean(said.reason.params.group_over);
     if (said.group !== null) {
-      out.push(trans.__('Group %1: %2 GPU-hours lately', said.group, hours(said.group_held_device_s ?? 0)));
+      const held = hours(said.group_held_device_s ?? 0);
+      out.push(
+        over
+          ? trans.__('Group %1: %2 GPU-hours lately, more than its share', said.group, held)
+          : trans.__('Group %1: %2 GPU-hours lately', said.group, held)
+      );
+    } else if (over) {
+      out.push(trans.__('Others have held less than you lately, and go first'));
     }
     for (const { whose, flavor, held, limit } of said.quotas) {
       const name = whose === 'you' ? trans.__('Your quota') : trans.__('Quota of group %1', whose);

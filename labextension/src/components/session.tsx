@@ -47,7 +47,7 @@ function Why({ explanation, now }: { explanation: Explanation; now: number }): J
           </li>
         ))}
         {explanation.ahead.length > 0 && <li>{trans.__('Before you: %1', format.list(explanation.ahead))}</li>}
-        {next !== undefined && <li>{trans.__('The next lease ends %1', format.clock(next, now))}</li>}
+        {next !== undefined && <li>{trans.__('The next one is due back %1', format.clock(next, now))}</li>}
         {words.order(explanation, now).map(line => (
           <li key={line}>{line}</li>
         ))}

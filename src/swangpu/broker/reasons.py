@@ -80,7 +80,7 @@ def _sentences(
     if ends and ends[0] - now <= PAUSING_S:
         out.append("One is about to come free.")
     elif ends:
-        out.append(f"The next lease there ends in {_minutes(ends[0] - now)}.")
+        out.append(f"The next one is due back in {_minutes(ends[0] - now)}.")
     if some:
         out.append(some)
     if overdrawn(state, session, now):
