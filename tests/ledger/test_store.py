@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,16 @@ def test_what_is_appended_is_loaded(tmp_path: Path) -> None:
     assert entries == [entry(3)]
 
 
+def test_what_took_a_session_is_in_its_usage_record(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = SqlLedger(path)
+    ledger.append([], [replace(usage("a"), end_reason="expired", end_code="called_back"), usage("b")])
+    ledger.close()
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT session_id, end_reason, end_code FROM usage ORDER BY session_id").fetchall()
+    assert rows == [("a", "expired", "called_back"), ("b", "released", "")]
+
+
 def test_nobody_else_can_read_it(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "ledger.sqlite"
     SqlLedger(path).load()
@@ -68,6 +81,8 @@ def test_the_journal_is_kept_back_to_the_older_snapshot(tmp_path: Path) -> None:
 def test_a_transaction_that_is_killed_leaves_all_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
     program = f"""
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from swangpu.ledger.store import SqlLedger
 from swangpu.domain.records import JournalEntry

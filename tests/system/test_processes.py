@@ -99,3 +99,93 @@ def test_kernels_children_and_strangers_are_told_apart(server: ServerProcess, nv
         stranger.wait()
         fit.run("child.kill()")
         os.kill(orphan, signal.SIGKILL)
+
+
+A100 = "gpus 1\ngpu.0.name NVIDIA A100-SXM4-40GB\ngpu.0.memory_mib 40960\ngpu.0.mig 7 1g.5gb 4864"
+
+
+@pytest.fixture
+def cut(nvml: NvmlSim, tmp_path: Path) -> Iterator[ServerProcess]:  # noqa: F811
+    nvml.state(A100)
+    one = ServerProcess(tmp_path, "--SwanGpu.undo_s=0", simulated=False, variables=nvml.variables())
+    yield one.start()
+    one.stop()
+    one.check_log()
+
+
+def kernel_on(server: ServerProcess, flavor: str, path: str) -> tuple[LiveKernel, str]:
+    """A notebook's kernel on a session of its own."""
+    kernel = LiveKernel(server, path)
+    # one that is stopped while it starts complains in the server's log
+    kernel.run("1")
+    session = server.call("POST", "/sessions", {"flavor": flavor}).json()
+    answer = server.call("POST", f"/sessions/{session['id']}/attach", {"kernel_id": kernel.id, "carry": "none"})
+    assert answer.status_code == 200, answer.text
+    return kernel, str(session["id"])
+
+
+def all_of(server: ServerProcess, pids: set[int]) -> dict[int, dict[str, Any]]:
+    def listed() -> dict[int, dict[str, Any]] | None:
+        found = {p["pid"]: p for p in server.call("GET", "/processes").json()["items"]}
+        return found if pids <= set(found) else None
+
+    return dict(eventually(listed))
+
+
+def test_on_mig_devices_each_process_is_its_own_notebooks(cut: ServerProcess, nvml: NvmlSim) -> None:  # noqa: F811
+    (fit, first), (gan, second) = (kernel_on(cut, "a100-40gb/1g.5gb", f"{name}.ipynb") for name in ("fit", "gan"))
+    own, child, orphan = (int(pid) for pid in fit.run(SPAWN).split())
+    other = int(gan.run(PID))
+    migs = [m["uuid"] for m in cut.call("GET", "/devices").json()["items"][0]["mig_devices"]]
+    visible = "print(__import__('os').environ['CUDA_VISIBLE_DEVICES'])"
+    of_fit, of_gan = (migs.index(kernel.run(visible).strip()) for kernel in (fit, gan))
+    assert of_fit != of_gan
+    free = next(n for n in range(7) if n not in (of_fit, of_gan))
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    try:
+        where = {own: of_fit, child: of_fit, orphan: of_fit, other: of_gan, stranger.pid: free}
+        nvml.state("\n".join([A100, *(f"gpu.0.proc {pid} 100 {mig}" for pid, mig in where.items())]))
+        found = all_of(cut, set(where))
+        assert {pid: found[pid]["mig_uuid"] for pid in where} == {pid: migs[mig] for pid, mig in where.items()}
+        assert [(found[pid]["path"], found[pid]["session_id"], found[pid]["kind"]) for pid in where] == [
+            *[("fit.ipynb", first, "mine")] * 3,
+            ("gan.ipynb", second, "mine"),
+            (None, None, "unheld"),
+        ]
+    finally:
+        stranger.kill()
+        stranger.wait()
+        fit.run("child.kill()")
+        os.kill(orphan, signal.SIGKILL)
+
+
+@pytest.fixture
+def shared(nvml: NvmlSim, tmp_path: Path) -> Iterator[ServerProcess]:  # noqa: F811
+    """One device in four MPS shares; of the daemon there is what a client sees of it."""
+    nvml.state("gpus 1\ngpu.0.util 60")
+    pipe = tmp_path / "mps"
+    pipe.mkdir()
+    (pipe / "nvidia-cuda-mps-control.pid").write_text(str(os.getpid()))
+    variables = {**nvml.variables(), "CUDA_MPS_PIPE_DIRECTORY": str(pipe)}
+    arguments = ('--SwanGpu.slices_per_model={"T4": 4}', "--SwanGpu.slice_kind=mps", "--SwanGpu.undo_s=0")
+    one = ServerProcess(tmp_path, *arguments, simulated=False, variables=variables)
+    yield one.start()
+    one.stop()
+    one.check_log()
+
+
+def test_on_mps_shares_of_one_device_each_process_is_its_own_notebooks(shared: ServerProcess, nvml: NvmlSim) -> None:  # noqa: F811
+    (fit, first), (gan, second) = (kernel_on(shared, "t4/mps-4", f"{name}.ipynb") for name in ("fit", "gan"))
+    own, child, orphan = (int(pid) for pid in fit.run(SPAWN).split())
+    other = int(gan.run(PID))
+    try:
+        pids = [own, child, orphan, other]
+        nvml.state("\n".join(["gpus 1\ngpu.0.util 60", *(f"gpu.0.proc {pid} 100" for pid in pids)]))
+        found = all_of(shared, set(pids))
+        assert [(found[pid]["path"], found[pid]["session_id"]) for pid in pids] == [
+            *[("fit.ipynb", first)] * 3,
+            ("gan.ipynb", second),
+        ]
+    finally:
+        fit.run("child.kill()")
+        os.kill(orphan, signal.SIGKILL)
