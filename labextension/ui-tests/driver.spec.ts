@@ -146,7 +146,11 @@ test('eight GPUs of which two are cut in seven; a hanging call and a missing per
   await panel.picture('call-hangs');
   await panel.button('Open the GPU Monitor').click();
   const monitor = page.locator('.jp-GpuMonitor:visible');
-  await expect(monitor).toContainText(/has not answered since \d/, seen);
+  const silent = monitor.getByRole('listitem').filter({ hasText: 'GPU 3 ·' });
+  await expect(silent).toContainText(/has not answered since \d/, seen);
+  // also once what was read of it before is shown
+  await expect(silent.getByRole('img')).toHaveAccessibleName(/percent, .* on average.*has not answered since \d/, seen);
+  await expect(silent).toContainText(/has not answered since \d/);
   await monitor.screenshot({ path: join(pictures, 'monitor-silent.png') });
   lab.state(TWO_CUT.join('\n'));
   await expect(panel.root).not.toContainText('does not answer now', seen);

@@ -141,7 +141,9 @@ export class Row {
     if (!said && !why) {
       why = problem || (isAsking ? trans.__('asking the server …') : '');
     }
-    setText(this.over, said ? (field === 'busy' ? '' : this.says.field(field)) : why);
+    const named = field === 'busy' ? '' : this.says.field(field);
+    // What is wrong now counts more than what was known before.
+    setText(this.over, scene.subject.trouble || (said ? named : why));
     setAttribute(this.canvas, 'aria-label', this.says.strip(field, said, when, why));
   }
 

@@ -144,7 +144,8 @@ export class Says {
       Math.round(high),
       Math.round(mean)
     );
-    return unknown > 1 ? `${text} ${trans.__('Not known for %1.', format.duration(unknown))}` : text;
+    const gaps = unknown > 1 ? trans.__('Not known for %1.', format.duration(unknown)) : '';
+    return [text, gaps, why].filter(Boolean).join(' ');
   }
 
   /** A mean, and the highest reading that it hides, where that is another one. */
