@@ -13,11 +13,8 @@ from swangpu.server.extension import SwanGpu
 class People(SwanGpu):
     """Who asks is said in a header, as a hub tells its services."""
 
-    def initialize_handlers(self) -> None:
-        super().initialize_handlers()
-        context = self.handlers[0][1].context
-        owner = context.owner
-        context.owner = lambda handler: handler.request.headers.get("X-Person") or owner(handler)
+    def person(self, handler: Any) -> str:
+        return handler.request.headers.get("X-Person") or super().person(handler)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

@@ -286,6 +286,10 @@ class SwanGpu(ExtensionApp):
                 self.service = make_service(self)
             return self.service
 
+    def person(self, handler: Any) -> str:
+        """Whom somebody who was let in acts for: whose server it is."""
+        return self.owner
+
     def _published(self) -> Path:
         """Say where we are, to kernels, tools and the user's other servers, if that was not done yet.
 

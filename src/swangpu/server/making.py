@@ -86,7 +86,7 @@ def make_handlers(extension: SwanGpu, prefix: str) -> list[tuple[str, type]]:
 
     context = ApiContext(
         place=place,
-        owner=lambda handler: extension.owner,
+        owner=extension.person,
         is_operator=is_operator,
         token=extension.token,
         token_owner=extension.owner,
