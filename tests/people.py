@@ -12,7 +12,7 @@ __all__ = ["NAMES", "People"]
 NAMES = {"t0ken": "ada", "t1": "olga"}
 
 
-class People(IdentityProvider):  # type: ignore[misc,unused-ignore]
+class People(IdentityProvider):
     """Lets in who has a token that is in `NAMES`."""
 
     def get_user(self, handler: Any) -> User | None:

@@ -37,8 +37,8 @@ async def test_whenever_it_is_killed_all_but_the_last_minute_is_there_again(tmp_
     history, loop = History(), VirtualLoop()
     sampler: Any = SimpleNamespace(history=history, subscribe=lambda callback: lambda: None, snapshot=Snapshot())
     files = HistoryFiles(tmp_path, lambda: BEGIN + loop.now)
-    telemetry = SiteTelemetry(sampler, lambda: (), files)
-    telemetry._loop = loop  # type: ignore[assignment]
+    telemetry: Any = SiteTelemetry(sampler, lambda: (), files)
+    telemetry._loop = loop
     lost = []
     for second in range(300):
         at, loop.now = BEGIN + second, float(second)

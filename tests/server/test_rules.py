@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from traitlets import TraitError
 
-from swangpu.broker.policy import Quota
+from swangpu.broker.policy import Quota, Reclaim
 from swangpu.errors import Misconfigured
 from swangpu.server.extension import SwanGpu
 from swangpu.server.making import reclaim_of
@@ -99,3 +99,8 @@ def test_only_ways_of_pausing_that_there_are_in_the_order_that_is_given() -> Non
     assert reclaim_of(SwanGpu(pause_methods=["checkpoint", "offload"])).methods == ("checkpoint", "offload")
     with pytest.raises(TraitError, match="'magic' is none of offload, carry, checkpoint"):
         SwanGpu(pause_methods=["magic"])
+
+
+def test_an_idle_session_is_paused_when_the_broker_would_by_itself() -> None:
+    """The setting's default is written out: to read it from the broker would load that at each start."""
+    assert SwanGpu().idle_pause_s == Reclaim.idle_pause_s

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+# fixtures: pytest finds them by these names, and gives them under the same (F401, F811)
 from nvml.sim import NvmlSim, nvml, nvml_library  # noqa: F401
 from server_process import ServerProcess
 from swangpu.server.person import owner_name

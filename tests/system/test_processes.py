@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from live_kernel import LiveKernel
+
+# fixtures: pytest finds them by these names, and gives them under the same (F401, F811)
 from nvml.sim import GPU, NvmlSim, nvml, nvml_library  # noqa: F401
 from server_process import ServerProcess, eventually
 

@@ -41,7 +41,8 @@ class LateHandlers(Router):
             try:
                 self._table = [(PathMatches(pattern), handler) for pattern, handler in self._make()]
             except Exception:
-                # out of a router it would close the connection without a word
+                # Whatever it is (a package that is being upgraded, a full disk): out of a router it would close the
+                # connection without a word. It is in the log, and the next request tries again.
                 log.exception("What answers at %s could not be loaded", request.path)
                 return self._application.get_handler_delegate(request, ErrorHandler, {"status_code": 500})
         for path, handler in self._table:
